@@ -324,7 +324,7 @@ def bench_columns(session: nox.Session) -> None:
 @nox.session(python=AGENTS_PYTHON)
 def bench_agents(session: nox.Session) -> None:
     """Measure the proxy of `strongroom agent` beside mitmproxy alone, and write the table of the documentation."""
-    install(session, "-e", ".[vault,agents]", "h2", "pytest", "trustme", env={"PIP_CONSTRAINT": None})
+    install(session, "-e", ".[vault,agents]", "pytest", "trustme", env={"PIP_CONSTRAINT": None})
     table = "docs/explanation/_agents_cost.md"
     session.run("python", "-m", "bench.agents", table, *session.posargs, env={"PYTHONPATH": "tests"})
 

@@ -36,7 +36,7 @@ HTTPX = """
     import httpx
     client = httpx.Client(http2=True, timeout=60)
     answer = client.get(url, headers={"Authorization": f"Bearer {key}"})
-    assert answer.http_version == "HTTP/2"
+    assert answer.http_version == "HTTP/1.1"
     print(answer.text)
 """
 AIOHTTP = """

@@ -12,7 +12,7 @@ from support.agents.workers import VALUE, read_all, rule
 
 
 def test_requests_to_the_host_of_a_rule_pass_the_proxy_of_the_company(chained, company, upstream):
-    with httpx.Client(proxy=chained.url, verify=chained.tls, http2=True, timeout=60) as client:
+    with httpx.Client(proxy=chained.url, verify=chained.tls, timeout=60) as client:
         answer = client.get("https://API.example.com/v1", headers={"authorization": f"Bearer {chained.placeholder}"})
     assert answer.status_code == 200
     assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"

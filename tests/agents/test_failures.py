@@ -71,9 +71,9 @@ def tls(running, tmp_path):
     return ssl.create_default_context(cafile=file)
 
 
-@pytest.fixture(params=["http1", "http2"])
-def client(request, running, tls):
-    with httpx.Client(proxy=running.url, verify=tls, http2=request.param == "http2", timeout=60) as made:
+@pytest.fixture
+def client(running, tls):
+    with httpx.Client(proxy=running.url, verify=tls, timeout=60) as made:
         made.headers["authorization"] = f"Bearer {running.placeholder}"
         yield made
 

@@ -25,9 +25,9 @@ KEPT = 24 * MIB
 """The most by which the memory of the proxy may grow."""
 
 
-@pytest.fixture(params=["http1", "http2"])
-def client(request, door):
-    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=60) as made:
+@pytest.fixture
+def client(door):
+    with httpx.Client(proxy=door.url, verify=door.tls, timeout=60) as made:
         made.headers["authorization"] = f"Bearer {door.placeholder}"
         yield made
 
@@ -127,7 +127,7 @@ def test_answer_after_an_informational_one_ends(door, upstream, first):
 
 
 def test_answer_and_request_with_trailers_end(door, upstream):
-    """On HTTP/1, the trailers are dropped."""
+    """The trailers are dropped."""
     upstream.answer = lambda request: Answer(body=[request.body], trailers=[("x-key", VALUE)])
     target = f"localhost:{upstream.port}"
     head = f"POST / HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\n"

@@ -25,8 +25,6 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-import h2.connection
-import h2.events
 import trustme
 
 from bench.measuring import ROUNDS, computer, rounds, timed
@@ -64,12 +62,11 @@ class Contender:
     def __init__(self, port: int, authority, key="sk-none", proxy: tuple[str, int] | None = None, pid: int = 0) -> None:
         self._port, self._proxy, self._pid = port, proxy, pid
         self._headers = {"authorization": f"Bearer {key}"}
-        self._contexts = {protocol: ssl.create_default_context(cafile=authority) for protocol in ("http/1.1", "h2")}
-        for protocol, context in self._contexts.items():
-            context.set_alpn_protocols([protocol])
+        self._context = ssl.create_default_context(cafile=authority)
+        self._context.set_alpn_protocols(["http/1.1"])
 
-    def connection(self, protocol="http/1.1") -> HTTPSConnection:
-        made = HTTPSConnection(*(self._proxy or ("localhost", self._port)), context=self._contexts[protocol])
+    def connection(self) -> HTTPSConnection:
+        made = HTTPSConnection(*(self._proxy or ("localhost", self._port)), context=self._context)
         if self._proxy:
             made.set_tunnel("localhost", self._port)
         return made
@@ -91,7 +88,7 @@ class Contender:
     # The kinds of clients. Each is a context manager of what sends a request and reads its answer.
 
     @contextlib.contextmanager
-    def http1(self) -> Iterator[Callable[[], object]]:
+    def one_connection(self) -> Iterator[Callable[[], object]]:
         with contextlib.closing(self.connection()) as connection:
             yield partial(self.get, connection)
 
@@ -102,29 +99,6 @@ class Contender:
                 self.get(connection)
 
         yield ask
-
-    @contextlib.contextmanager
-    def http2(self) -> Iterator[Callable[[], object]]:
-        state = h2.connection.H2Connection()
-        state.initiate_connection()
-        head = {":method": "GET", ":scheme": "https", ":authority": f"localhost:{self._port}", ":path": "/"}
-
-        def ask() -> None:
-            state.send_headers(state.get_next_available_stream_id(), (head | self._headers).items(), end_stream=True)
-            ended = False
-            while not ended:
-                if to_send := state.data_to_send():
-                    connection.sock.sendall(to_send)
-                for event in state.receive_data(connection.sock.recv(65536)):
-                    if isinstance(event, h2.events.ResponseReceived):
-                        assert (b":status", b"200") in event.headers
-                    elif isinstance(event, h2.events.DataReceived):
-                        state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                    ended = ended or isinstance(event, h2.events.StreamEnded)
-
-        with contextlib.closing(self.connection("h2")) as connection:
-            connection.connect()
-            yield ask
 
 
 def milliseconds(client, count: int) -> float:
@@ -189,7 +163,7 @@ def peaks(contenders: dict[str, Contender], connections: int) -> dict[str, list[
     with contextlib.ExitStack() as stack:
         for contender in contenders.values():
             for _ in range(connections):
-                stack.enter_context(contender.http1())()
+                stack.enter_context(contender.one_connection())()
         return {name: [contender.peak()] for name, contender in contenders.items()}
 
 
@@ -202,8 +176,7 @@ def measure(folder: Path, port: int, *, once: bool) -> Iterator[Row]:
         contenders = {DIRECT: Contender(port, folder / "upstream.pem"), BARE: bare, OURS: ours}
         memory = {f"connection{'s' * (n > 1)}": (n, peaks(contenders, n)) for n in (1, 200 // share)}
         kinds = {
-            "HTTP/1": ("http1", 200),
-            "HTTP/2": ("http2", 200),
+            "one connection": ("one_connection", 200),
             "a new connection for each": ("new_connection", 40),
         }
         for what, (kind, count) in kinds.items():

@@ -392,11 +392,8 @@ def _joined(headers: Headers, name: str) -> str:
 
 
 def _narrowed(head: RequestHead) -> RequestHead:
-    """Return the head of a request whose answer can be redacted: a whole body, in an encoding that can be decoded.
-
-    `TE: trailers` stays, without which servers of gRPC refuse a request. Any other TE asks for a transfer coding.
-    """
-    head = head.without("range", "if-range", *([] if head.header("te").lower() == "trailers" else ["te"]))
+    """Return the head of a request whose answer can be redacted: a whole body, in an encoding that can be decoded."""
+    head = head.without("range", "if-range", "te")
     encodings = head.header("accept-encoding")
     return head.with_header("accept-encoding", accepted(encodings)) if encodings else head
 

@@ -14,7 +14,6 @@ import pytest
 
 from strongroom.agents._proxy.authority import Authority
 from strongroom.agents._proxy.network import Network
-from support.agents.http2 import Http2, http2_head
 from support.agents.upstream import Answer, Upstream
 from support.agents.workers import VALUE, read_all, rule
 
@@ -174,54 +173,6 @@ def test_a_body_that_is_not_looked_into_keeps_the_placeholder(client, door, upst
         assert upstream.requests[0].body.count(key) == 2
     assert answer.status_code == 200
     assert VALUE.encode() not in upstream.requests[0].body
-
-
-def test_trailers_of_http2_carry_no_value(door, upstream):
-    target = f"localhost:{upstream.port}"
-    upstream.answer = lambda _: Answer(body=b"x", trailers=[("x-key", VALUE), ("x-end", "1")])
-    with Http2(door, target) as client:
-        answer = client.ask(
-            http2_head(target, door.placeholder, method="POST"), b"x", trailers=[("x-key", door.placeholder)]
-        )
-    assert "x-end" in answer
-    assert VALUE not in answer
-    assert upstream.requests[0].header("authorization") == VALUE
-    assert upstream.requests[0].header("x-key") in {"", door.placeholder}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {":authority": "other.example.com"},
-        {":authority": "localhost"},
-        {":path": "/a b"},
-        {":path": ""},
-        {":path": "https://other.example.com/"},
-        {":method": "get"},
-        {":method": "CONNECT"},
-        {"host": "other.example.com"},
-        {"x": "a\r\nAuthorization: b"},
-        {"x\r\ny": "b"},
-        {"transfer-encoding": "chunked"},
-        {"connection": "upgrade"},
-    ],
-    ids=str,
-)
-def test_a_malformed_request_of_http2_is_refused(door, upstream, change):
-    target = f"localhost:{upstream.port}"
-    headers = dict(http2_head(target, door.placeholder)) | change
-    with Http2(door, target) as client:
-        answer = client.ask(list(headers.items()))
-    assert "'200'" not in answer
-    assert upstream.requests == []
-
-
-def test_both_sides_speak_the_same_protocol(operator_of, upstream_authority):
-    """HTTP/2 lets a length differ from the body. Translated to HTTP/1, it would hide a request."""
-    with Upstream(upstream_authority, "localhost", protocols=("http/1.1",)) as old:
-        operator, target = operator_of(rule([f"localhost:{old.port}"])), f"localhost:{old.port}"
-        with operator.worker() as door, door.tunnel(target, protocols=("h2", "http/1.1")) as tunnel:
-            assert tunnel.selected_alpn_protocol() == "http/1.1"
 
 
 def test_nothing_is_sent_by_a_connect_within_a_tunnel(door, upstream):

@@ -21,7 +21,6 @@ from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
-from support.agents.http2 import Http2, http2_head
 from support.agents.upstream import Answer, accept_websocket
 
 VALUE = "sk-canary\"1<2>3&4'5/6+7=8 9%a\\b?c>>>???~~~`!*(d)"
@@ -85,9 +84,9 @@ def door(operator):
         yield running
 
 
-@pytest.fixture(params=["http1", "http2"])
-def client(request, door):
-    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=30) as made:
+@pytest.fixture
+def client(door):
+    with httpx.Client(proxy=door.url, verify=door.tls, timeout=30) as made:
         made.headers["authorization"] = f"Bearer {door.placeholder}"
         yield made
 
@@ -132,18 +131,6 @@ def test_the_upstream_is_asked_for_encodings_that_are_decoded_and_for_the_whole(
     client.get(upstream.origin, headers={"accept-encoding": "deflate, gzip, x;q=1", "range": "bytes=3-"})
     assert upstream.requests[0].header("accept-encoding") == "gzip"
     assert upstream.requests[0].header("range") == ""
-
-
-@pytest.mark.parametrize("status", [204, 304])
-@pytest.mark.parametrize("body", [CONTENT, gzip.compress(CONTENT)], ids=["plain", "compressed"])
-def test_a_body_where_none_may_be_is_dropped(door, upstream, status, body):
-    """As HTTP/2 can send it."""
-    upstream.answer = lambda _: Answer(status, [("content-encoding", "gzip")], body=body)
-    target = f"localhost:{upstream.port}"
-    with Http2(door, target) as client:
-        answer = client.ask(http2_head(target, door.placeholder))
-    assert f"b':status', b'{status}'" in answer
-    assert client.lengths in ([], [0])
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "identity"])

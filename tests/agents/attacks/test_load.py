@@ -26,9 +26,9 @@ BOUND = 32 << 20
 pytestmark = pytest.mark.timeout(1800 if IS_LONG else 300)
 
 
-@pytest.fixture(params=["http1", "http2"])
-def client(request, door, upstream):
-    with httpx.Client(proxy=door.url, verify=door.tls, http2=request.param == "http2", timeout=120) as made:
+@pytest.fixture
+def client(door, upstream):
+    with httpx.Client(proxy=door.url, verify=door.tls, timeout=120) as made:
         made.headers["authorization"] = f"Bearer {door.placeholder}"
         upstream.answer = lambda _: Answer(body=b"ok")
         made.post(upstream.origin, content=[PART] * 8)  # what is allocated once

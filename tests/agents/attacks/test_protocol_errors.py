@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from support.agents.http2 import Http2, http2_head
 from support.agents.recorder import Recorder
-from support.agents.upstream import Answer, Upstream
+from support.agents.upstream import Upstream
 from support.agents.workers import VALUE, Operator, read_all, rule
 
 KEY = VALUE.encode()
@@ -107,9 +106,6 @@ def test_an_upstream_whose_certificate_is_refused(operator_of, upstream_authorit
         reason = f"The certificate of {target} is refused: hostname mismatch"
         with operator_of(rule([target])).worker() as door:
             assert_ours(door.raw(target, f"GET / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode()), 502, reason)
-            with Http2(door, target) as client:
-                answer = client.ask(http2_head(target, door.placeholder))
-        assert answer == f"{[(b':status', b'502'), (b'content-type', b'text/plain; charset=utf-8')]}\n{reason}\n"
 
 
 def test_an_upstream_without_tls(operator_of):
@@ -124,21 +120,4 @@ def test_an_upstream_without_tls(operator_of):
         target = f"localhost:{plain.getsockname()[1]}"
         with operator_of(rule([target])).worker() as door:
             answer = door.raw(target, f"GET / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
-        assert_ours(answer, 502, f"Cannot connect to {target}, or it does not speak TLS")
-
-
-def test_a_malformed_answer_of_http2(door, upstream):
-    upstream.answer = lambda _: Answer(headers=[(f"x {VALUE}", "a")])
-    target = f"localhost:{upstream.port}"
-    with Http2(door, target) as client:
-        answer = client.ask(http2_head(target, door.placeholder))
-    assert answer.endswith(f"text/plain; charset=utf-8')]\n{TOO_EARLY}\n")
-    assert "server" not in answer
-
-
-def test_a_malformed_request_of_http2(door, upstream):
-    target = f"localhost:{upstream.port}"
-    with Http2(door, target) as client:
-        assert client.ask(http2_head(target, door.placeholder, ("x y", "a"))) == ""
-    assert MALFORMED.encode() in client.received
-    assert b"protocol error" not in client.received
+        assert_ours(answer, 502, f"Cannot connect to {target}, or it does not speak HTTP/1.1 over TLS")

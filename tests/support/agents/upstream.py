@@ -1,19 +1,15 @@
-"""A server with TLS that speaks HTTP/1, HTTP/2 and websockets, and answers as a test says."""
+"""A server with TLS that speaks HTTP/1 and websockets, and answers as a test says."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import ssl
 import threading
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-import h2.config
-import h2.connection
-import h2.events
 import h11
 import trustme
 from wsproto import ConnectionType
@@ -27,7 +23,6 @@ _CHUNK = 65536
 class Request:
     """A request as it arrived. `body` holds its first MiB; `size` and `digest` are of the whole."""
 
-    version: str
     method: str
     target: str
     headers: list[tuple[str, str]]
@@ -47,7 +42,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """An answer. `raw` replaces all else on HTTP/1; `upgrade` serves the connection after a status 101."""
+    """An answer. `raw` replaces all else; `upgrade` serves the connection after a status 101."""
 
     status: int = 200
     headers: Iterable[tuple[str, str]] = ()
@@ -85,7 +80,8 @@ async def _parts(body):
 class Upstream:
     """A server on a free port of 127.0.0.1, for a `with` block.
 
-    `answer` makes an answer of a request, and a test may set another. `requests` are those that arrived.
+    It offers HTTP/2 as most servers do, but ends the connection of a client that takes the offer. `answer` makes an
+    answer of a request, and a test may set another. `requests` are those that arrived.
     """
 
     def __init__(self, authority: trustme.CA, *names, protocols=("h2", "http/1.1"), certificate=None):
@@ -130,18 +126,15 @@ class Upstream:
         self.connections += 1
         self._writers.add(writer)
         try:
-            if writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
-                await self._serve_http2(reader, writer)
-            else:
-                await self._serve_http1(reader, writer)
+            await self._answer_all(reader, writer)
         except* (OSError, h11.ProtocolError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
 
-    async def _serve_http1(self, reader, writer):
+    async def _answer_all(self, reader, writer):
         connection = h11.Connection(h11.SERVER)
-        while (request := await self._read_http1(connection, reader, writer)) is not None:
+        while (request := await self._read_request(connection, reader, writer)) is not None:
             self.requests.append(request)
             answer = self.answer(request)
             if answer.raw is not None:
@@ -167,7 +160,7 @@ class Upstream:
             connection.start_next_cycle()
 
     @staticmethod
-    async def _read_http1(connection, reader, writer):
+    async def _read_request(connection, reader, writer):
         request = None
         while True:
             event = connection.next_event()
@@ -177,63 +170,11 @@ class Upstream:
                 connection.receive_data(await reader.read(_CHUNK))
             elif isinstance(event, h11.Request):
                 headers = [(name.decode(), value.decode("latin-1")) for name, value in event.headers.raw_items()]
-                version = f"1.{event.http_version[-1:].decode()}"
-                request = Request(version, event.method.decode(), event.target.decode(), headers)
+                request = Request(event.method.decode(), event.target.decode(), headers)
             elif isinstance(event, h11.Data):
                 request.add(bytes(event.data))
             else:
                 return None if isinstance(event, h11.ConnectionClosed) else request
-
-    async def _serve_http2(self, reader, writer):
-        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
-        connection.initiate_connection()
-        writer.write(connection.data_to_send())
-        streams, answering, window = {}, [], asyncio.Condition()
-        async with asyncio.TaskGroup() as tasks:
-            while data := await _read(reader):
-                for event in connection.receive_data(data):
-                    if isinstance(event, h2.events.RequestReceived):
-                        headers = dict(event.headers)
-                        rest = [(name, value) for name, value in event.headers if not name.startswith(":")]
-                        rest.append(("host", headers.get(":authority", "")))
-                        streams[event.stream_id] = Request("2", headers[":method"], headers[":path"], rest)
-                    elif isinstance(event, h2.events.DataReceived):
-                        streams[event.stream_id].add(event.data)
-                        connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                    elif isinstance(event, h2.events.StreamEnded):
-                        request = streams.pop(event.stream_id)
-                        self.requests.append(request)
-                        answer = self._answer_http2(connection, writer, window, event.stream_id, request)
-                        answering.append(tasks.create_task(answer))
-                    elif isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
-                        async with window:
-                            window.notify_all()
-                writer.write(connection.data_to_send())
-                await writer.drain()
-            for task in answering:
-                task.cancel()
-
-    async def _answer_http2(self, connection, writer, window, stream, request):
-        answer = self.answer(request)
-        connection.send_headers(stream, [(":status", str(answer.status)), *answer.headers])
-        writer.write(connection.data_to_send())
-        async for part in _parts(answer.body):
-            sent = 0
-            while sent < len(part):
-                async with window:
-                    await window.wait_for(lambda: connection.local_flow_control_window(stream) > 0)
-                size = min(connection.local_flow_control_window(stream), connection.max_outbound_frame_size)
-                connection.send_data(stream, part[sent : sent + size])
-                sent += size
-                writer.write(connection.data_to_send())
-                await writer.drain()
-        if answer.trailers:
-            connection.send_headers(stream, list(answer.trailers), end_stream=True)
-        else:
-            connection.end_stream(stream)
-        writer.write(connection.data_to_send())
-        with contextlib.suppress(OSError):
-            await writer.drain()
 
 
 def accept_websocket(request, serve):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -79,13 +79,8 @@ def _constraints(hosts: Sequence[str]) -> x509.NameConstraints:
     addresses = [found for host in hosts if (found := _address(host)) is not None]
     permitted: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts if _address(host) is None]
     permitted += [x509.IPAddress(ipaddress.ip_network(address)) for address in addresses]
-    excluded = list(_every_address()) if not addresses else None
-    return x509.NameConstraints(permitted, excluded)
-
-
-def _every_address() -> Iterator[x509.GeneralName]:
-    for network in ("0.0.0.0/0", "::/0"):
-        yield x509.IPAddress(ipaddress.ip_network(network))
+    every_address = [x509.IPAddress(ipaddress.ip_network(network)) for network in ("0.0.0.0/0", "::/0")]
+    return x509.NameConstraints(permitted, None if addresses else every_address)
 
 
 def certificate_name(host: str) -> x509.GeneralName:

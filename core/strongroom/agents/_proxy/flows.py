@@ -18,10 +18,13 @@ from strongroom.agents._rules.request import (
     RequestHead,
     normalize_host,
 )
-from strongroom.agents.session import Exchange, body_too_large
+from strongroom.agents.session import body_too_large
 from strongroom.store import in_daemon
 
 _R = TypeVar("_R")
+
+EXCHANGE = "strongroom.exchange"
+"""The metadata of a flow with its exchange, or None if the request passes unread."""
 
 
 def destination(flow: http.HTTPFlow) -> str:
@@ -61,22 +64,21 @@ def _check_form(request: http.Request, host: str, port: int) -> None:
     """Check that the request has one host, that of CONNECT. The session checks its characters.
 
     Raises:
-        Refusal: it does not, or has another transfer coding than chunked.
+        Refusal: it does not, or has another transfer coding than chunked, or is not HTTP/1.
     """
+    if request.http_version not in {"HTTP/1.0", "HTTP/1.1"}:
+        raise Refusal(505, "The proxy speaks HTTP/1.1 only with the hosts of rules")
     if request.headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise Refusal(400, "The request has a transfer coding other than chunked")
-    named = [value for name, value in request.headers.fields if name.lower() == b"host"]
-    if request.is_http2:
-        named += [request.data.authority] if request.data.authority else []
-    elif request.data.authority:
+    if request.data.authority:
         raise Refusal(400, "Name the host in the header Host only, not in the target of the request")
-    if not named or (len(named) > 1 and not request.is_http2):
+    named = [value for name, value in request.headers.fields if name.lower() == b"host"]
+    if len(named) != 1:
         raise Refusal(400, "The request must have one header Host")
-    for value in named:
-        found = AUTHORITY.fullmatch(value.decode("latin-1"))
-        own = DEFAULT_PORTS["https"] if found is None or not found[2] else int(found[2])
-        if found is None or (normalize_host(found[1]), own) != (host, port):
-            raise Refusal(400, f"The host of the request is not that of its connection: {host}:{port}")
+    found = AUTHORITY.fullmatch(named[0].decode("latin-1"))
+    own = DEFAULT_PORTS["https"] if found is None or not found[2] else int(found[2])
+    if found is None or (normalize_host(found[1]), own) != (host, port):
+        raise Refusal(400, f"The host of the request is not that of its connection: {host}:{port}")
 
 
 def decoded(headers: http.Headers) -> tuple[tuple[str, str], ...]:
@@ -95,41 +97,20 @@ def apply_head(request: http.Request, head: RequestHead) -> None:
 # --- answers of the proxy ---------------------------------------------------------------------------------------------
 
 
+class OwnAnswer(http.Response):
+    """An answer of the proxy itself, which has nothing to redact."""
+
+
 def response_to(refusal: Refusal) -> http.Response:
-    return http.Response.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
-
-
-class State:
-    """The progress of one request.
-
-    Attributes:
-        exchange: the exchange, if a rule allows the request.
-        answered: the proxy itself answers.
-        unread: the request goes to a host that no rule names.
-    """
-
-    def __init__(self) -> None:
-        self.exchange: Exchange | None = None
-        self.answered = False
-        self.unread = False
-
-
-def state_of(flow: http.HTTPFlow) -> State | None:
-    found: State | None = flow.metadata.get("strongroom")
-    return found
+    return OwnAnswer.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
 
 
 def answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
     """Answer a request in the place of the upstream."""
     flow.response = response_to(refusal)
     flow.request.stream = False
-    if (state := state_of(flow)) is not None:
-        state.answered = True
 
 
 def refuse_long_body(flow: http.HTTPFlow) -> None:
     """Answer a request whose body is needed whole, and has more than `MAX_BODY` bytes."""
-    refusal = body_too_large()
-    if (state := state_of(flow)) is not None and state.exchange is not None:
-        state.exchange.refuse(refusal)
-    answer(flow, refusal)
+    answer(flow, flow.metadata[EXCHANGE].refuse(body_too_large()))

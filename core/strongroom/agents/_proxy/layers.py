@@ -1,12 +1,11 @@
 """Changes to layers of mitmproxy, so that no body is kept in memory, and nothing reaches the worker without a hook.
 
-The body of a request that the proxy answers itself is dropped, and one that is needed whole has a limit. On HTTP/2 a
-sender gets more credit only when what it has sent has left again; mitmproxy grants two gigabytes at once, and would
-keep what the other side does not take. No hook sees the pings of a websocket and the reason of its close, so they are
-redacted here. mitmproxy's pages about errors quote the malformed bytes, so each is replaced by one sentence. On
-HTTP/1, it takes an informational answer such as 103 for the final one, and fails at trailers: both are dropped here.
-Its TLS takes the authority from a folder, and the name of the upstream from the client. mitmproxy's layers are not a
-published interface, so this module stands alone, and the extra `agents` allows one minor version only.
+The body of a request that the proxy answers itself is dropped, and one that is needed whole has a limit. No hook sees
+the pings of a websocket and the reason of its close, so they are redacted here. mitmproxy's pages about errors quote
+the malformed bytes, so each is replaced by one sentence. It takes an informational answer such as 103 for the final
+one, and fails at trailers: both are dropped here. Its TLS takes the authority from a folder, and the upstream's name
+and protocols from the client. mitmproxy's layers are not a published interface, so this module stands alone, and the
+extra `agents` allows one minor version only.
 """
 # The extra `agents` is installed in a separate environment.
 # pyright: reportMissingImports=false
@@ -14,68 +13,31 @@ published interface, so this module stands alone, and the extra `agents` allows 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import h2.exceptions
 import wsproto.events
 from cryptography.x509 import DNSName
 from h11 import Data, EndOfMessage
 from h11._readers import ChunkedReader
 from mitmproxy import certs, connection, tls
 from mitmproxy.addons.tlsconfig import TlsConfig
-from mitmproxy.http import HTTPFlow, Response
+from mitmproxy.http import HTTPFlow
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http, websocket
-from mitmproxy.proxy.layers.http import HttpLayer, HttpStream, _http1, _http2
+from mitmproxy.proxy.layers.http import HttpStream, _http1
 from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
-from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
-from mitmproxy.proxy.layers.http._http2 import Http2Server
-from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from strongroom.agents._proxy.authority import Authority, certificate_name
-from strongroom.agents._proxy.flows import refuse_long_body
+from strongroom.agents._proxy.flows import EXCHANGE, refuse_long_body, response_to
 from strongroom.agents._proxy.network import connect_reason
-from strongroom.agents._rules.request import REFUSAL_HEADERS, Refusal
+from strongroom.agents._rules.request import Refusal
 from strongroom.agents.session import MAX_BODY
-
-_CREDIT = 1 << 21
-"""Bytes that a sender on HTTP/2 may be ahead of the other side, in each stream."""
-
-
-class _Credited(BufferedH2Connection):
-    """An HTTP/2 connection that grants credit when `grant` is called."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.local_settings.initial_window_size = _CREDIT
-        self.local_settings.acknowledge()  # otherwise the peer would get the setting from before
-        self._received: list[tuple[int, int]] = []
-
-    def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
-        self._received.append((acknowledged_size, stream_id))
-
-    def grant(self) -> bytes:
-        """Return the bytes that grant credit for all that was received."""
-        received, self._received = self._received, []
-        for size, stream in received:
-            with suppress(h2.exceptions.ProtocolError):  # the connection has ended
-                super().acknowledge_received_data(size, stream)
-        return self.data_to_send() if received else b""
-
-    def waiting(self) -> int:
-        """Return the number of bytes that the peer does not take yet."""
-        return sum(len(chunk.data) for chunks in self.stream_buffers.values() for chunk in chunks)
-
-
-_http2.BufferedH2Connection = _Credited  # type: ignore[attr-defined, misc, unused-ignore]
-
 
 MALFORMED = "The request is malformed"
 """The answer to a request that mitmproxy cannot parse."""
@@ -95,23 +57,13 @@ def connect_failure(host: str, message: str) -> Refusal:
         return Refusal(502, f"The certificate of {host} is refused: {message.removeprefix(_CERTIFICATE)}")
     if reason := connect_reason(message):
         return Refusal(502, f"Cannot connect to {host}: {reason}")
-    return Refusal(502, f"Cannot connect to {host}, or it does not speak TLS")
-
-
-def _failure(context: Context, event: ResponseProtocolError) -> Refusal:
-    """Return the answer for a request that failed."""
-    if event.code is ErrorCode.CONNECT_FAILED:
-        host, port = (context.server.address or ("the upstream", 0))[:2]
-        return connect_failure(f"{host}:{port}", event.message)
-    if event.code.http_status_code() == 502:
-        return Refusal(502, "The upstream ended too early, or its answer is malformed")
-    return Refusal(event.code.http_status_code() or 400, MALFORMED)
+    return Refusal(502, f"Cannot connect to {host}, or it does not speak HTTP/1.1 over TLS")
 
 
 def _error_response(status: int, message: str) -> bytes:
-    """Return the answer of HTTP/1 for an error, after which the connection ends. A message at 400 is mitmproxy's."""
-    refusal = Refusal(status, message if status == 502 else MALFORMED)
-    response = Response.make(status, refusal.content, {**dict(REFUSAL_HEADERS), "connection": "close"})
+    """Return the answer for an error, after which the connection ends. A message at 400 is mitmproxy's."""
+    response = response_to(Refusal(status, message if status == 502 else MALFORMED))
+    response.headers["connection"] = "close"
     content: bytes = http1.assemble_response(response)
     return content
 
@@ -120,42 +72,23 @@ _http1.make_error_response = _error_response  # type: ignore[assignment, unused-
 
 
 class _Http1Server(Http1Server):
-    """The worker's side of HTTP/1."""
+    """The worker's side."""
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
         """Send an answer, or our own sentence after a failure."""
         if isinstance(event, ResponseProtocolError):
-            event = ResponseProtocolError(event.stream_id, _failure(self.context, event).reason, event.code)
+            reason = "The upstream ended too early, or its answer is malformed"
+            if event.code is ErrorCode.CONNECT_FAILED and self.request is not None:
+                reason = connect_failure(f"{self.request.host}:{self.request.port}", event.message).reason
+            event = ResponseProtocolError(event.stream_id, reason, event.code)
         yield from super().send(event)
 
 
-class _Http2Server(Http2Server):
-    """The worker's side of HTTP/2."""
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, ResponseProtocolError) and self._can_answer(event):
-            refusal, stream = _failure(self.context, event), event.stream_id
-            headers = [(":status", str(refusal.status)), *REFUSAL_HEADERS]
-            self.h2_conn.send_headers(stream, [(name.encode(), value.encode()) for name, value in headers])
-            self.h2_conn.send_data(stream, refusal.content, end_stream=True)
-            yield commands.SendData(self.conn, self.h2_conn.data_to_send())
-        else:
-            yield from super()._handle_event(event)
-
-    def _can_answer(self, event: ResponseProtocolError) -> bool:
-        is_open = event.code.http_status_code() is not None and self.is_open_for_us(event.stream_id)
-        return is_open and not self.h2_conn.streams[event.stream_id].state_machine.headers_sent
-
-    def protocol_error(self, message: str, *code: Any) -> layer.CommandGenerator[None]:  # noqa: ARG002  # mitmproxy's
-        """End the connection. The worker gets the message with the last frame."""
-        yield from super().protocol_error(MALFORMED, *code)
-
-
 class _Http1Client(Http1Client):
-    """The upstream's side of HTTP/1."""
+    """The upstream's side."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        """Read the head of the final answer, and drop those before it. On HTTP/2, mitmproxy drops them."""
+        """Read the head of the final answer, and drop those before it."""
         while _INFORMATIONAL.match(bytes(self.buf)) and self.buf.maybe_extract_lines():
             pass
         yield from super().read_headers(event)
@@ -173,12 +106,8 @@ class _Chunks(ChunkedReader):
 
 
 http.Http1Server, http.Http1Client = _Http1Server, _Http1Client  # type: ignore[attr-defined, misc, unused-ignore]
-http.Http2Server = _Http2Server  # type: ignore[attr-defined, misc, unused-ignore]
 _http1.ChunkedReader = _Chunks  # type: ignore[attr-defined, misc, unused-ignore]
 
-
-REDACT = "strongroom.redact"
-"""The metadata of a flow with the function that redacts the frames of its websocket to the worker."""
 
 _UNREADABLE = {1002, 1007, 1009}
 """The codes of a close for frames that cannot be read. The reason is then that of the library, which may quote them."""
@@ -215,7 +144,8 @@ class _Websocket(websocket.WebsocketLayer):
         """Begin to relay."""
         yield from super().start(event)
         self.client_ws.__class__ = _ToWorker
-        self.client_ws.redact = self.flow.metadata.get(REDACT, bytes)
+        exchange = self.flow.metadata[EXCHANGE]
+        self.client_ws.redact = bytes if exchange is None else exchange.message
 
     _handle_event = start
 
@@ -255,10 +185,11 @@ class Tls(TlsConfig):
         return store.get_cert(host if isinstance(name, DNSName) else None, [name])
 
     def tls_start_server(self, tls_start: tls.TlsData) -> None:
-        """Verify the upstream as the host of CONNECT, not as the client's SNI."""
+        """Verify the upstream as the host of CONNECT, not as the client's SNI, and offer it HTTP/1.1 alone."""
         assert isinstance(tls_start.conn, connection.Server), "mitmproxy connects to no other"  # noqa: S101
         assert tls_start.conn.address is not None, "it is connected"  # noqa: S101
         tls_start.conn.sni = tls_start.conn.address[0]
+        tls_start.conn.alpn_offers = (b"http/1.1",)
         super().tls_start_server(tls_start)
 
 
@@ -288,38 +219,10 @@ class Stream(HttpStream):
         """Send the answer. The rest of the body, for a stream that is done, is dropped."""
         self.request_body_buf.clear()
         self.client_state = self.state_done
-        yield HttpResponseHeadersHook(self.flow)
-        if not (yield from self.check_killed(emit_error_hook=True)):
-            yield from self.send_response()
-
-    def is_behind(self) -> bool:
-        """Return True if parts of the body wait for a hook or a connection."""
-        return bool(self._paused_event_queue)
+        yield from self.send_response()
 
 
 http.HttpStream = Stream  # type: ignore[misc, unused-ignore]
-
-
-class Http(HttpLayer):
-    """The requests of one connection."""
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        yield from super()._handle_event(event)
-        client = self.context.client
-        connections = dict(self._credited())
-        ahead = sum(about.waiting() for peer, about in connections.items() if peer is not client)
-        behind = any(isinstance(stream, Stream) and stream.is_behind() for stream in self.streams.values())
-        for peer, about in connections.items():
-            other = ahead if peer is client else connections[client].waiting() if client in connections else 0
-            if other < _CREDIT and not (behind and peer is client) and (granted := about.grant()):
-                yield commands.SendData(peer, granted)
-
-    def _credited(self) -> Iterator[tuple[Any, _Credited]]:
-        """Yield the HTTP/2 connections, of the client and of upstreams."""
-        for peer, first in self.connections.items():
-            last = first.context.layers[-1]
-            if isinstance(last, _http2.Http2Connection) and isinstance(last.h2_conn, _Credited):
-                yield peer, last.h2_conn
 
 
 class Closed(layer.Layer):

@@ -9,18 +9,16 @@ so each hook is wrapped: after a failure the request is refused, or its connecti
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import inspect
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mitmproxy import flow, http, log, master, options
+from mitmproxy import http, log, master, options
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.tls import starts_like_tls_record
@@ -29,8 +27,8 @@ from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from strongroom.agents._proxy import flows
-from strongroom.agents._proxy.flows import State, destination, in_thread, response_to
-from strongroom.agents._proxy.layers import MALFORMED, REDACT, Closed, Http, Tls, connect_failure
+from strongroom.agents._proxy.flows import EXCHANGE, OwnAnswer, destination, in_thread, response_to
+from strongroom.agents._proxy.layers import MALFORMED, Closed, Tls, connect_failure
 from strongroom.agents._proxy.network import NOT_PUBLIC, Network
 from strongroom.agents._proxy.sandbox import BACKLOG
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
@@ -39,11 +37,12 @@ from strongroom.agents.session import Exchange, SessionEnd
 if TYPE_CHECKING:
     from strongroom.agents._proxy.setup import Setup
 
-_LOGGERS = ("mitmproxy", "hpack", "h2", "hyperframe", "wsproto", "h11")
+_LOGGERS = ("mitmproxy", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
 
 _OPTIONS = {
     "server": False,  # its own listeners: ours are given
+    "http2": False,
     "connection_strategy": "eager",  # a connection to the upstream serves all requests of a client's connection
     "rawtcp": False,  # an upgrade to anything but a websocket ends the connection
     "store_streamed_bodies": False,
@@ -59,21 +58,13 @@ def serve(
     started: Future[Callable[[], None]],
 ) -> None:
     """Serve the worker until the function is called that `started` then has. It may be called from any thread."""
-    _silence()
     network = Network(setup.destinations.may_reach, setup.company_proxy)
-    with asyncio.Runner(loop_factory=lambda: network) as runner, _memory_file(setup.roots) as roots:
-        runner.run(_serve(setup, listeners, connected, started, roots))
-
-
-@contextlib.contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
-    """Return the path of a file that only this process has: the worker must not decide which upstreams are trusted."""
-    descriptor = os.memfd_create("authorities")
-    try:
-        os.write(descriptor, content)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
+    with (
+        asyncio.Runner(loop_factory=lambda: network) as runner,
+        os.fdopen(os.memfd_create("authorities"), "wb", 0) as roots,  # the worker must not decide what is trusted
+    ):
+        roots.write(setup.roots)
+        runner.run(_serve(setup, listeners, connected, started, f"/proc/self/fd/{roots.fileno()}"))
 
 
 async def _serve(
@@ -106,7 +97,12 @@ async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:
     while (left := end.left()) > 0:  # noqa: ASYNC110  # a clock has no event
         await asyncio.sleep(left)
     for handler in list(server.connections.values()):
-        _close_connection(handler, handler.client)
+        _close(handler)
+
+
+def _close(handler: Any) -> None:
+    if handler.client in handler.transports:
+        handler.close_connection(handler.client)
 
 
 async def _listen(listener: socket.socket, instance: mode_servers.ServerInstance[Any]) -> asyncio.Server:
@@ -144,15 +140,13 @@ def _silence() -> None:
             logging.getLogger().removeHandler(handler)
 
 
-def _fails_closed(hook: Callable[[Addon, Any], Awaitable[None] | None]) -> Callable[[Addon, Any], Awaitable[None]]:
+def _fails_closed(hook: Callable[[Addon, Any], Awaitable[None]]) -> Callable[[Addon, Any], Awaitable[None]]:
     """Return the hook with a refusal after any exception. mitmproxy would go on without the hook's work."""
 
     @functools.wraps(hook)
     async def guarded(self: Addon, data: Any) -> None:
         try:
-            result = hook(self, data)
-            if inspect.isawaitable(result):
-                await result
+            await hook(self, data)
         except Exception:  # noqa: BLE001  # its message may have a value
             self.refuse_after_failure(data)
 
@@ -179,18 +173,15 @@ class Addon:
         """Answer, or close the connection, after a hook failed with this argument."""
         if isinstance(data, layer.NextLayer):
             data.layer = Closed(data.context)
-        elif isinstance(data, http.HTTPFlow) and data.response is None:
+        elif data.response is None:
             flows.answer(data, Refusal(502, "The proxy failed, and the request was not sent"))
-        elif isinstance(data, flow.Flow):
-            if isinstance(data, http.HTTPFlow) and data.websocket is not None:
-                data.websocket.messages.clear()
+        else:
+            for message in data.websocket.messages if data.websocket else ():
+                message.drop()
             if data.killable:
                 data.kill()
-            self._close(data.client_conn)
-
-    def _close(self, client: Any) -> None:
-        if (handler := self._server.connections.get(client.id)) is not None:
-            asyncio.get_running_loop().call_soon(partial(_close_connection, handler, client))
+            if (handler := self._server.connections.get(data.client_conn.id)) is not None:
+                asyncio.get_running_loop().call_soon(_close, handler)
 
     async def _record(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
         """Record a refusal of the proxy itself. The session records its own."""
@@ -201,13 +192,13 @@ class Addon:
     # Connections.
 
     @_fails_closed
-    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+    async def next_layer(self, nextlayer: layer.NextLayer) -> None:
         """Choose the protocol: HTTP with CONNECT, then TLS and HTTP for the hosts of rules, otherwise a tunnel."""
         context = nextlayer.context
         if isinstance(context.layers[-1], modes.HttpProxy):
-            nextlayer.layer = Http(context, HTTPMode.regular)
+            nextlayer.layer = layers.HttpLayer(context, HTTPMode.regular)
         elif isinstance(context.layers[-1], layers.ClientTLSLayer):
-            nextlayer.layer = Http(context, HTTPMode.transparent)
+            nextlayer.layer = layers.HttpLayer(context, HTTPMode.transparent)
         elif context.server.address is None:
             nextlayer.layer = Closed(context)
         elif not self._destinations.is_looked_into("https", *context.server.address[:2]):
@@ -218,7 +209,7 @@ class Addon:
                 outer.child_layer = layers.ClientTLSLayer(context)
                 nextlayer.layer = outer
             else:  # the request is refused, since it is not encrypted
-                nextlayer.layer = Http(context, HTTPMode.transparent)
+                nextlayer.layer = layers.HttpLayer(context, HTTPMode.transparent)
 
     @_fails_closed
     async def http_connect(self, flow: http.HTTPFlow) -> None:
@@ -254,24 +245,30 @@ class Addon:
         if flow.error is not None:  # mitmproxy refuses it
             await self._record(flow, Refusal(400, MALFORMED))
             return
-        state = flow.metadata["strongroom"] = State()
         try:
             self._require_time()
             if flow.server_conn.address is None:
-                self._pass_unread(flow, state)
-                await in_thread(partial(self._connected, destination(flow), True))  # noqa: FBT003  # its signature
+                await self._pass_unread(flow)
                 return
             head = flows.head_of(flow)
         except Refusal as refusal:
             await self._record(flow, refusal)
             flows.answer(flow, refusal)
             return
+        handler: Any = self._server.connections[flow.client_conn.id]
         try:
-            await self._begin(flow, state, head)
+            # mitmproxy takes this lock after each part that it has read, and would keep the parts that come meanwhile.
+            async with handler._drain_lock:  # noqa: SLF001  # no hook can pause the reader
+                exchange = await in_thread(partial(self._session.begin, head))
         except Refusal as refusal:
             flows.answer(flow, refusal)
+            return
+        flow.metadata[EXCHANGE] = exchange
+        if not exchange.needs_body:
+            flows.apply_head(flow.request, exchange.head)
+            flow.request.stream = True
 
-    def _pass_unread(self, flow: http.HTTPFlow, state: State) -> None:
+    async def _pass_unread(self, flow: http.HTTPFlow) -> None:
         """Let a request pass that is neither encrypted nor for the host of a rule."""
         if flow.request.scheme != "http":
             raise Refusal(400, "Use CONNECT for https")
@@ -279,46 +276,22 @@ class Addon:
         self._destinations.is_looked_into("http", host, flow.request.port)
         self._session.observe(RequestHead(flow.request.method, "http", host, flow.request.port, "/", "", ()))
         flow.request.data.host = host
-        flow.request.stream = state.unread = True
-
-    async def _begin(self, flow: http.HTTPFlow, state: State, head: RequestHead) -> None:
-        request = flow.request
-        with contextlib.nullcontext() if request.is_http2 else self._left_unread(flow.client_conn):
-            exchange = await in_thread(partial(self._session.begin, head))
-        state.exchange = exchange
-        if not exchange.needs_body:
-            flows.apply_head(request, exchange.head)
-            request.stream = True
-
-    @contextlib.contextmanager
-    def _left_unread(self, client: Any) -> Iterator[None]:
-        """Leave the rest of a request unread meanwhile: mitmproxy would keep it. On HTTP/2, `layers` does this."""
-        handler: Any = self._server.connections[client.id]
-        allowed, drain = asyncio.Event(), handler.drain_writers
-
-        async def wait() -> None:
-            await allowed.wait()
-            await drain()
-
-        handler.drain_writers = wait  # mitmproxy awaits it after each part that it has read
-        try:
-            yield
-        finally:
-            handler.drain_writers = drain
-            allowed.set()
+        await in_thread(partial(self._connected, destination(flow), True))  # noqa: FBT003  # its signature
+        flow.metadata[EXCHANGE] = None
+        flow.request.stream = True
 
     @_fails_closed
     async def request(self, flow: http.HTTPFlow) -> None:
         """Replace placeholders in a body that was kept for this."""
-        state = flows.state_of(flow)
-        if state is None or state.exchange is None or not state.exchange.needs_body or flow.response is not None:
+        exchange = flow.metadata[EXCHANGE]
+        if exchange is None or not exchange.needs_body:
             return
         try:
-            body = await in_thread(partial(state.exchange.replace_body, flow.request.raw_content or b""))
+            body = await in_thread(partial(exchange.replace_body, flow.request.raw_content or b""))
         except Refusal as refusal:
             flows.answer(flow, refusal)
             return
-        flows.apply_head(flow.request, state.exchange.head)
+        flows.apply_head(flow.request, exchange.head)
         flow.request.headers.pop("transfer-encoding", None)
         flow.request.headers["content-length"] = str(len(body))
         flow.request.data.content = body
@@ -326,24 +299,24 @@ class Addon:
     @_fails_closed
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Redact the head of an answer, and prepare its body."""
-        state, response = flows.state_of(flow), flow.response
+        response = flow.response
         assert response is not None, "mitmproxy sets it"  # noqa: S101
-        if state is not None and (state.answered or state.unread):
-            response.stream = state.unread
+        if isinstance(response, OwnAnswer):
             return
-        if state is None or state.exchange is None:
-            raise RuntimeError("an answer without a request")
+        exchange = flow.metadata[EXCHANGE]
+        if exchange is None:
+            response.stream = True
+            return
         try:
-            headers = state.exchange.answer(response.status_code, flows.decoded(response.headers))
+            headers = exchange.answer(response.status_code, flows.decoded(response.headers))
         except Refusal as refusal:
             self._replace(flow, refusal)
             return
-        flow.metadata[REDACT] = state.exchange.message
         response.headers = flows.encoded(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
-        response.stream = partial(self._redact, flow, state.exchange)  # always: on HTTP/2, any answer may have a body
+        response.stream = partial(self._redact, flow, exchange)
         is_chunked = "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1"
-        if is_chunked and state.exchange.has_body(response.status_code):
+        if is_chunked and exchange.has_body(response.status_code):
             response.headers["transfer-encoding"] = "chunked"
 
     def _redact(self, flow: http.HTTPFlow, exchange: Exchange, part: bytes) -> list[bytes]:
@@ -362,59 +335,40 @@ class Addon:
         ours = response_to(refusal)
         content = [ours.content or b""]
         ours.headers["connection"] = "close"
-        ours.data.content = b""
         ours.stream = lambda _: [content.pop()] if content else []
         flow.response = ours
 
     @_fails_closed
     async def response(self, flow: http.HTTPFlow) -> None:
-        """Redact the trailers of an answer, and record its end."""
-        state, response = flows.state_of(flow), flow.response
-        if state is None or state.exchange is None or response is None:
-            return
-        if response.trailers is not None:
-            redact = state.exchange.message
-            response.trailers = http.Headers([(name, redact(value)) for name, value in response.trailers.fields])
+        """Record the end of an answer, unless a websocket begins."""
         if flow.websocket is None:
-            await self._end(flow, 0 if state.answered else response.status_code)
+            await self._end(flow)
 
     @_fails_closed
     async def error(self, flow: http.HTTPFlow) -> None:
         """Record a request without an answer."""
-        await self._end(flow, 0 if flow.response is None else flow.response.status_code)
+        await self._end(flow)
         if flow.error is not None and flow.error.msg.endswith(NOT_PUBLIC):
             await self._record(flow, connect_failure(destination(flow), flow.error.msg))
 
     @_fails_closed
-    def websocket_message(self, flow: http.HTTPFlow) -> None:
+    async def websocket_message(self, flow: http.HTTPFlow) -> None:
         """Redact a message to the worker, and forget it: mitmproxy keeps all of them."""
-        state, socket = flows.state_of(flow), flow.websocket
-        assert socket is not None, "mitmproxy sets it"  # noqa: S101
-        message = socket.messages[-1]
-        socket.messages.clear()
-        if state is None:
-            message.drop()
-        elif state.exchange is not None and not message.from_client:
-            try:
-                message.content = state.exchange.message(message.content)
-            except BaseException:
-                message.drop()
-                raise
+        assert flow.websocket is not None, "mitmproxy sets it"  # noqa: S101
+        exchange, messages = flow.metadata[EXCHANGE], flow.websocket.messages
+        if exchange is not None and not messages[-1].from_client:
+            messages[-1].content = exchange.message(messages[-1].content)
+        messages.clear()
 
     @_fails_closed
     async def websocket_end(self, flow: http.HTTPFlow) -> None:
         """Record the end of a websocket."""
-        await self._end(flow, 101)
+        await self._end(flow)
 
     @staticmethod
-    async def _end(flow: http.HTTPFlow, status: int) -> None:
-        state = flows.state_of(flow)
-        if state is not None and state.exchange is not None:
-            exchange, state.exchange = state.exchange, None
-            state.answered = True
+    async def _end(flow: http.HTTPFlow) -> None:
+        """Record the status of the upstream's answer."""
+        response = flow.response
+        status = 0 if response is None or isinstance(response, OwnAnswer) else response.status_code
+        if (exchange := flow.metadata.get(EXCHANGE)) is not None:
             await in_thread(partial(exchange.end, status))
-
-
-def _close_connection(handler: Any, client: Any) -> None:
-    if client in handler.transports:
-        handler.close_connection(client)

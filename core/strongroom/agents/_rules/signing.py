@@ -84,11 +84,8 @@ def sign_aws4(head: RequestHead, placeholder: str, credential: AwsCredential, bo
 
 
 def _values(head: RequestHead, name: str) -> list[str]:
-    """Return the values of a header, each with single spaces. HTTP/2 has no Host header."""
-    values = [" ".join(value.split()) for own, value in head.headers if own.lower() == name]
-    if name == "host" and not values:
-        values = [head.authority]
-    return values
+    """Return the values of a header, each with single spaces."""
+    return [" ".join(value.split()) for own, value in head.headers if own.lower() == name]
 
 
 def sorted_query(query: str) -> list[str]:
