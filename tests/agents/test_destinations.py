@@ -38,6 +38,14 @@ def test_other_hosts_are_a_tunnel_that_is_not_decrypted(chained, upstream, upstr
     assert upstream.requests[0].header("x-key") == chained.placeholder
 
 
+def test_other_hosts_may_speak_http2(chained, upstream_file):
+    connection, _, _ = chained.ask("other.example.com:443")
+    context = ssl.create_default_context(cafile=upstream_file)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with context.wrap_socket(connection, server_hostname="other.example.com") as tunnel:
+        assert tunnel.selected_alpn_protocol() == "h2"
+
+
 @pytest.mark.parametrize(
     ("target", "reason"),
     [

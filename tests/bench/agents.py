@@ -50,7 +50,7 @@ def upstream(folder: Path, port) -> None:
 
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "upstream.pem"))
-    with Upstream(authority, "localhost") as server:
+    with Upstream(authority, "localhost", protocols=["http/1.1"]) as server:
         server.answer = answer
         port.send(server.port)
         port.poll(None)
