@@ -18,7 +18,6 @@ from strongroom.agents._rules.request import (
     RequestHead,
     normalize_host,
 )
-from strongroom.agents.session import body_too_large
 from strongroom.store import in_daemon
 
 _R = TypeVar("_R")
@@ -109,8 +108,3 @@ def answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
     """Answer a request in the place of the upstream."""
     flow.response = response_to(refusal)
     flow.request.stream = False
-
-
-def refuse_long_body(flow: http.HTTPFlow) -> None:
-    """Answer a request whose body is needed whole, and has more than `MAX_BODY` bytes."""
-    answer(flow, flow.metadata[EXCHANGE].refuse(body_too_large()))

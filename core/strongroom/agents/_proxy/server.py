@@ -29,7 +29,7 @@ from mitmproxy.proxy.layers.http import HTTPMode
 from strongroom.agents._proxy import flows
 from strongroom.agents._proxy.flows import EXCHANGE, OwnAnswer, destination, in_thread, response_to
 from strongroom.agents._proxy.layers import MALFORMED, Closed, Tls, connect_failure
-from strongroom.agents._proxy.network import NOT_PUBLIC, Network
+from strongroom.agents._proxy.network import NOT_PUBLIC
 from strongroom.agents._proxy.sandbox import BACKLOG
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import Exchange, SessionEnd
@@ -51,45 +51,32 @@ _OPTIONS = {
 }
 
 
-def serve(
+async def serve(
     setup: Setup,
     listeners: Iterable[socket.socket],
     connected: Callable[[str, bool], object],
     started: Future[Callable[[], None]],
 ) -> None:
     """Serve the worker until the function is called that `started` then has. It may be called from any thread."""
-    network = Network(setup.destinations.may_reach, setup.company_proxy)
-    with (
-        asyncio.Runner(loop_factory=lambda: network) as runner,
-        os.fdopen(os.memfd_create("authorities"), "wb", 0) as roots,  # the worker must not decide what is trusted
-    ):
-        roots.write(setup.roots)
-        runner.run(_serve(setup, listeners, connected, started, f"/proc/self/fd/{roots.fileno()}"))
-
-
-async def _serve(
-    setup: Setup,
-    listeners: Iterable[socket.socket],
-    connected: Callable[[str, bool], object],
-    started: Future[Callable[[], None]],
-    roots: str,
-) -> None:
     proxy = master.Master(options.Options())
     _silence()
     server = Proxyserver()
     proxy.addons.add(server, Tls(setup.authorities), Addon(setup, server, connected))
-    proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=roots)
     instance: mode_servers.ServerInstance[Any] = mode_servers.ServerInstance.make("regular", server)
-    listening = [await _listen(listener, instance) for listener in listeners]
-    started.set_result(proxy.shutdown)
-    cut = None if setup.end is None else asyncio.create_task(_cut_at(setup.end, server))
-    try:
-        await proxy.run()
-    finally:
-        if cut is not None:
-            cut.cancel()
-        for listener in listening:
-            listener.close()
+    # A file that only this process has: the worker must not decide which upstreams are trusted.
+    with os.fdopen(os.memfd_create("authorities"), "wb", 0) as roots:
+        roots.write(setup.roots)
+        proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=f"/proc/self/fd/{roots.fileno()}")
+        listening = [await _listen(listener, instance) for listener in listeners]
+        started.set_result(proxy.shutdown)
+        cut = None if setup.end is None else asyncio.create_task(_cut_at(setup.end, server))
+        try:
+            await proxy.run()
+        finally:
+            if cut is not None:
+                cut.cancel()
+            for listener in listening:
+                listener.close()
 
 
 async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:

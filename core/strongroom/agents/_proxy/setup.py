@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -12,7 +13,7 @@ from concurrent.futures import Future
 from strongroom._config import AgentsConfig
 from strongroom._manager import SecretsManager
 from strongroom.agents._proxy.authority import Authority
-from strongroom.agents._proxy.network import CompanyProxy
+from strongroom.agents._proxy.network import CompanyProxy, Network
 from strongroom.agents._proxy.worker import WorkerFolder, operator_authorities, worker_environment
 from strongroom.agents._rules.policy import Destinations, named_hosts
 from strongroom.agents.session import AgentSession, SessionEnd
@@ -107,7 +108,9 @@ class Setup:
                 from strongroom.agents._proxy import server
 
                 found = list(listeners())
-                server.serve(self, found, connected, started)
+                network = Network(self.destinations.may_reach, self.company_proxy)
+                with asyncio.Runner(loop_factory=lambda: network) as runner:
+                    runner.run(server.serve(self, found, connected, started))
             except BaseException as error:
                 if not started.done():
                     started.set_exception(error)
