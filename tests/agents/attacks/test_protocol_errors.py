@@ -60,6 +60,20 @@ def test_an_answer_that_cannot_be_parsed(recorded, recorder, answer):
     assert_ours(recorded.raw(target, f"GET / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode()), 502, TOO_EARLY)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("length", [0, 2])
+def test_an_answer_that_is_refused(recorded, recorder, method, length):
+    """Also one without a body, which the proxy's own answer has."""
+    recorder.answer = b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: %d\r\n\r\n%s" % (length, b"ok"[:length])
+    target = f"localhost:{recorder.port}"
+    answer = recorded.raw(target, f"{method} / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    reason = "The answer has a header of several lines, in which a secret could not be found"
+    if method == "HEAD":
+        assert answer.endswith(b"\r\n\r\n")
+        answer += f"{reason}\n".encode()
+    assert_ours(answer, 502, reason)
+
+
 @pytest.mark.parametrize(
     "request_",
     [

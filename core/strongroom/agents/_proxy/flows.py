@@ -102,9 +102,3 @@ class OwnAnswer(http.Response):
 
 def response_to(refusal: Refusal) -> http.Response:
     return OwnAnswer.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
-
-
-def answer(flow: http.HTTPFlow, refusal: Refusal) -> None:
-    """Answer a request in the place of the upstream."""
-    flow.response = response_to(refusal)
-    flow.request.stream = False

@@ -34,7 +34,7 @@ from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestDat
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 
 from strongroom.agents._proxy.authority import Authority, certificate_name
-from strongroom.agents._proxy.flows import EXCHANGE, answer, response_to
+from strongroom.agents._proxy.flows import EXCHANGE, response_to
 from strongroom.agents._proxy.network import connect_reason
 from strongroom.agents._rules.request import Refusal
 from strongroom.agents.session import MAX_BODY, body_too_large
@@ -210,7 +210,7 @@ class Stream(HttpStream):
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Keep a part of the body."""
         if isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > MAX_BODY:
-            answer(self.flow, self.flow.metadata[EXCHANGE].refuse(body_too_large()))
+            self.flow.response = response_to(self.flow.metadata[EXCHANGE].refuse(body_too_large()))
             yield from self._answer()
         else:
             yield from super().state_consume_request_body(event)

@@ -161,7 +161,7 @@ class Addon:
         if isinstance(data, layer.NextLayer):
             data.layer = Closed(data.context)
         elif data.response is None:
-            flows.answer(data, Refusal(502, "The proxy failed, and the request was not sent"))
+            data.response = response_to(Refusal(502, "The proxy failed, and the request was not sent"))
         else:
             for message in data.websocket.messages if data.websocket else ():
                 message.drop()
@@ -240,7 +240,7 @@ class Addon:
             head = flows.head_of(flow)
         except Refusal as refusal:
             await self._record(flow, refusal)
-            flows.answer(flow, refusal)
+            flow.response = response_to(refusal)
             return
         handler: Any = self._server.connections[flow.client_conn.id]
         try:
@@ -248,7 +248,7 @@ class Addon:
             async with handler._drain_lock:  # noqa: SLF001  # no hook can pause the reader
                 exchange = await in_thread(partial(self._session.begin, head))
         except Refusal as refusal:
-            flows.answer(flow, refusal)
+            flow.response = response_to(refusal)
             return
         flow.metadata[EXCHANGE] = exchange
         if not exchange.needs_body:
@@ -276,7 +276,7 @@ class Addon:
         try:
             body = await in_thread(partial(exchange.replace_body, flow.request.raw_content or b""))
         except Refusal as refusal:
-            flows.answer(flow, refusal)
+            flow.response = response_to(refusal)
             return
         flows.apply_head(flow.request, exchange.head)
         flow.request.headers.pop("transfer-encoding", None)
@@ -297,7 +297,7 @@ class Addon:
         try:
             headers = exchange.answer(response.status_code, flows.decoded(response.headers))
         except Refusal as refusal:
-            self._replace(flow, refusal)
+            self._replace(flow, exchange, refusal)
             return
         response.headers = flows.encoded(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
@@ -317,10 +317,10 @@ class Addon:
             return []
 
     @staticmethod
-    def _replace(flow: http.HTTPFlow, refusal: Refusal) -> None:
+    def _replace(flow: http.HTTPFlow, exchange: Exchange, refusal: Refusal) -> None:
         """Send our own answer in the place of the upstream's, whose body is dropped."""
         ours = response_to(refusal)
-        content = [ours.content or b""]
+        content = [refusal.content] if exchange.has_body(refusal.status) else []
         ours.headers["connection"] = "close"
         ours.stream = lambda _: [content.pop()] if content else []
         flow.response = ours
@@ -328,6 +328,9 @@ class Addon:
     @_fails_closed
     async def response(self, flow: http.HTTPFlow) -> None:
         """Record the end of an answer, unless a websocket begins."""
+        if isinstance(flow.response, OwnAnswer) and callable(flow.response.stream):
+            rest: Any = flow.response.stream(b"")  # all of it, if the answer of the upstream had no body to stream
+            flow.response.data.content = b"".join(rest)
         if flow.websocket is None:
             await self._end(flow)
 
