@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from support.agents.upstream import Upstream
 from support.agents.workers import VALUE, read_all, rule
 
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"
@@ -42,6 +43,13 @@ def test_a_client_falls_back(door, upstream, offered, chosen):
         tunnel.sendall(f"GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n".encode())
         assert read_all(tunnel).startswith(b"HTTP/1.1 200 ")
     assert len(upstream.requests) == 1
+
+
+def test_a_client_does_not_choose_the_protocol_of_the_upstream(operator_of, upstream_authority):
+    with Upstream(upstream_authority, "localhost", protocols=["x", "http/1.1"]) as other:
+        target = f"localhost:{other.port}"
+        with operator_of(rule([target])).worker() as door, door.tunnel(target, protocols=["x"]) as tunnel:
+            assert tunnel.selected_alpn_protocol() is None
 
 
 def test_a_client_that_does_not_ask_is_refused(door, upstream):
