@@ -76,21 +76,16 @@ _KEY_USAGE = x509.KeyUsage(
 
 def _constraints(hosts: Sequence[str]) -> x509.NameConstraints:
     """Permit the hosts of the rules. Their subdomains cannot be excluded; the proxy issues no certificate for these."""
-    addresses = [found for host in hosts if (found := _address(host)) is not None]
-    permitted: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts if _address(host) is None]
-    permitted += [x509.IPAddress(ipaddress.ip_network(address)) for address in addresses]
+    names = [certificate_name(host) for host in hosts]
+    addresses = [x509.IPAddress(ipaddress.ip_network(name.value)) for name in names if isinstance(name, x509.IPAddress)]
     every_address = [x509.IPAddress(ipaddress.ip_network(network)) for network in ("0.0.0.0/0", "::/0")]
+    permitted = [*(name for name in names if isinstance(name, x509.DNSName)), *addresses]
     return x509.NameConstraints(permitted, None if addresses else every_address)
 
 
 def certificate_name(host: str) -> x509.GeneralName:
     """Return the name of a host, or its address, for a certificate."""
-    address = _address(host)
-    return x509.DNSName(host) if address is None else x509.IPAddress(address)
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host)
+        return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return None
+        return x509.DNSName(host)

@@ -37,9 +37,6 @@ async def in_thread(call: Callable[[], _R]) -> _R:
     return await asyncio.wrap_future(in_daemon(call, "strongroom-agent"))
 
 
-# --- heads ------------------------------------------------------------------------------------------------------------
-
-
 def head_of(flow: http.HTTPFlow) -> RequestHead:
     """Return the head of a request in a tunnel.
 
@@ -91,9 +88,6 @@ def encoded(headers: Iterable[tuple[str, str]]) -> http.Headers:
 def apply_head(request: http.Request, head: RequestHead) -> None:
     request.data.path = head.target.encode("latin-1")
     request.headers = encoded(head.headers)
-
-
-# --- answers of the proxy ---------------------------------------------------------------------------------------------
 
 
 class OwnAnswer(http.Response):
