@@ -1,4 +1,4 @@
-"""HTTP/2 gets nowhere with the host of a rule, whoever speaks it: clients fall back, and the others are refused."""
+"""HTTP/2 does not work with the host of a rule: clients fall back to HTTP/1.1, and others are refused."""
 
 from __future__ import annotations
 
