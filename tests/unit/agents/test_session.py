@@ -336,7 +336,7 @@ def test_a_transfer_coding_other_than_chunked_is_refused(secrets, coding):
 
 
 @pytest.mark.parametrize("asked", ["gzip", "trailers, deflate;q=0.5", "trailers"])
-def test_neither_a_transfer_coding_nor_trailers_are_asked_for(secrets, asked):
+def test_no_transfer_coding_is_asked_for(secrets, asked):
     assert session(secrets).begin(head(("TE", asked))).head.header("te") == ""
 
 
