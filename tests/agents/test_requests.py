@@ -102,6 +102,16 @@ def test_placeholder_in_a_place_that_the_rule_does_not_allow_is_refused(door, cl
     assert upstream.requests == []
 
 
+def test_a_refusal_of_head_has_no_body(door, upstream, target):
+    """A client would take it for the beginning of the next answer."""
+    with door.tunnel(target) as tunnel:
+        tunnel.sendall(get(target, f"Host: {target}", first=f"HEAD /?key={door.placeholder} HTTP/1.1"))
+        head, _, rest = read_all(tunnel).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert rest == b""
+    assert upstream.requests == []
+
+
 def test_the_key_of_a_websocket_is_no_place_for_a_value(door, upstream, target):
     """The upstream would answer with its hash, by which the worker confirms a guess."""
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")

@@ -297,7 +297,7 @@ class Addon:
         try:
             headers = exchange.answer(response.status_code, flows.decoded(response.headers))
         except Refusal as refusal:
-            self._replace(flow, exchange, refusal)
+            self._replace(flow, refusal)
             return
         response.headers = flows.encoded(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
@@ -317,10 +317,10 @@ class Addon:
             return []
 
     @staticmethod
-    def _replace(flow: http.HTTPFlow, exchange: Exchange, refusal: Refusal) -> None:
+    def _replace(flow: http.HTTPFlow, refusal: Refusal) -> None:
         """Send our own answer in the place of the upstream's, whose body is dropped."""
         ours = response_to(refusal)
-        content = [refusal.content] if exchange.has_body(refusal.status) else []
+        content = [refusal.content]
         ours.headers["connection"] = "close"
         ours.stream = lambda _: [content.pop()] if content else []
         flow.response = ours
@@ -328,9 +328,12 @@ class Addon:
     @_fails_closed
     async def response(self, flow: http.HTTPFlow) -> None:
         """Record the end of an answer, unless a websocket begins."""
-        if isinstance(flow.response, OwnAnswer) and callable(flow.response.stream):
-            rest: Any = flow.response.stream(b"")  # all of it, if the answer of the upstream had no body to stream
-            flow.response.data.content = b"".join(rest)
+        ours = flow.response
+        if isinstance(ours, OwnAnswer) and flow.request.method == "HEAD":
+            ours.data.content = b""
+        elif isinstance(ours, OwnAnswer) and callable(ours.stream):
+            rest: Any = ours.stream(b"")  # all of it, if the answer of the upstream had no body to stream
+            ours.data.content = b"".join(rest)
         if flow.websocket is None:
             await self._end(flow)
 
