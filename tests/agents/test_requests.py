@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 import socket
 
@@ -60,14 +59,6 @@ def test_answer_without_a_body_ends(client, upstream):
         assert (answer.status_code, answer.content) == (status, b"")
 
 
-def test_compressed_answer_is_redacted(client, upstream):
-    body = gzip.compress(f"the key is {VALUE}".encode())
-    upstream.answer = lambda _: Answer(headers=[("content-encoding", "gzip")], body=body)
-    answer = client.get(upstream.origin)
-    assert answer.text.startswith("the key is sk-proj-")
-    assert VALUE not in answer.text
-
-
 def test_headers_of_an_answer_are_redacted(client, upstream):
     upstream.answer = lambda _: Answer(302, [("location", f"https://localhost/?key={VALUE}"), ("etag", '"1"')])
     answer = client.get(upstream.origin)
@@ -75,8 +66,8 @@ def test_headers_of_an_answer_are_redacted(client, upstream):
     assert answer.headers["etag"] == '"1"'
 
 
-def test_encoding_that_cannot_be_decoded_is_refused(client, upstream):
-    upstream.answer = lambda _: Answer(headers=[("content-encoding", "unknown")], body=VALUE.encode() * 1000)
+def test_compressed_answer_is_refused(client, upstream):
+    upstream.answer = lambda _: Answer(headers=[("content-encoding", "gzip")], body=VALUE.encode() * 1000)
     answer = client.get(upstream.origin)
     assert answer.status_code == 502
     assert VALUE not in answer.text

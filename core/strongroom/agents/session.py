@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
 from strongroom._credentials.aws import AwsCredential
 from strongroom._manager import SecretsManager
-from strongroom.agents._rules.content_coding import Cutter, accepted, decoder_for
 from strongroom.agents._rules.learning import Observed, observe
 from strongroom.agents._rules.placeholders import RuleValues
 from strongroom.agents._rules.policy import allowing_rules, covers, override_methods
@@ -40,6 +40,12 @@ MAX_BODY = 1 << 23
 MAX_OBSERVED = 10_000
 """The most different requests that a session keeps to learn from."""
 
+COMPRESSED = (
+    "The host compressed its answer although it was asked not to, so no secret could be found in it: let the host send "
+    "it without Content-Encoding"
+)
+"""The refusal of an answer with a content coding."""
+
 _LOOK = 30.0
 """Seconds between two looks at the clock: a wait does not count the time in which the machine is suspended."""
 
@@ -49,8 +55,8 @@ _LONGEST, _LONGEST_REASON = (259, 20, 1000), 500
 _DESCRIBE_BODY = frozenset(
     ["accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5", "digest", "repr-digest"]
 )
-"""Headers of an answer that are wrong once its body is decoded and redacted, as are AWS's checksums. An ETag stays: it
-is a name of the content, which a later request may repeat."""
+"""Headers of an answer that are wrong once its body is redacted, as are AWS's checksums, or tell how well it is
+compressed. An ETag stays: it is a name of the content, which a later request may repeat."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -146,7 +152,7 @@ class AgentSession:
             method: the method of the request; CONNECT for a tunnel.
             path: the path, without query.
         """
-        emit(_event("refused", None, (host, method, path), refusal.status, refusal.reason))
+        emit(_event((host, method, path), "refused", None, refusal.status, refusal.reason))
 
 
 class SessionEnd:
@@ -179,7 +185,7 @@ class Exchange:
     """One allowed request and its answer.
 
     Attributes:
-        head: the head to send, with values, `Range` and `TE` removed and `Accept-Encoding` narrowed.
+        head: the head to send, with values, and without what `_narrowed` removes.
         needs_body: the whole body is needed before the head is sent: pass it to `replace_body`. Doors read at most
             `MAX_BODY` bytes of it, and pass `body_too_large()` to `refuse` for a longer one. Otherwise the body passes
             unchanged, part by part.
@@ -189,6 +195,7 @@ class Exchange:
         self._session = session
         self._values = values
         self._asked = head
+        self._event = partial(_event, (head.authority, head.method, head.path))
         self._began = time.monotonic()
         self._used: dict[str, RuleConfig] = {}
         self._bodies: list[RuleConfig] = []
@@ -198,13 +205,14 @@ class Exchange:
             check_head(head)
             self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port)]
             self._redacted = [rule.name for rule in self._covering]
+            self._is_searched = not values.redactor(self._redacted).is_empty
             is_free = session.observed is not None and not self._covering  # as it is if nobody looks into it
             self._found = found = {} if is_free else placeholders_in(head, values.known)
             allowing = [] if is_free else allowing_rules(self._covering, found.values(), head)
             replaced = {
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
             }
-            self.head = replace_head(_narrowed(head), replaced)
+            self.head = replace_head(_narrowed(head, is_searched=self._is_searched), replaced)
             if format_ := body_format(head):
                 self._bodies = [rule for rule in allowing if body_fields(rule)]
             self._signs = next((rule for rule in found.values() if rule.sign), None)
@@ -267,20 +275,15 @@ class Exchange:
             headers: names and values, decoded as Latin-1.
 
         Raises:
-            Refusal: 502, the body has an encoding or a transfer coding that cannot be decoded, or a header is folded.
+            Refusal: 502, a secret in the answer could not be found: its body is compressed or has a transfer coding, or
+                a header is folded.
         """
         redactor = self._redactor = self._values.redactor(self._redacted)
-        self._cutter: Cutter | None = None
         self._has_body = self.has_body(status)
-        try:
-            _check_headers(headers)
-            self._decoder = decoder_for(_joined(headers, "content-encoding") if self._has_body else "")
-        except Refusal as refusal:
-            self._refused = refusal
-            raise
-        if self._has_body:
-            if _joined(headers, "content-encoding").strip().lower() not in {"", "identity"}:
-                self._cutter = Cutter(at_lines=_joined(headers, "content-type").lower().startswith("text/event-stream"))
+        is_coded = self._is_searched and _joined(headers, "content-encoding").strip().lower() not in {"", "identity"}
+        if reason := COMPRESSED if is_coded and self._has_body else _fault(headers):
+            raise self.refuse(Refusal(502, reason))
+        if is_coded or (self._is_searched and self._has_body):
             headers = tuple(header for header in headers if not _describes_body(header[0].lower()))
 
         def redact(text: str) -> str:
@@ -292,29 +295,15 @@ class Exchange:
         return tuple((redact(name), redact(value)) for name, value in headers)
 
     def feed(self, content: bytes) -> bytes:
-        """Return a part of the answer's body, decoded and redacted. May return b"".
+        """Return a part of the answer's body, redacted. May return b"".
 
         The body of an answer that can have none, such as a 204 of HTTP/2, is dropped.
-
-        Raises:
-            Refusal: 502, it cannot be decoded. The headers have been sent, so that a door ends the connection.
         """
-        return self._redactor.feed(self._decoder.feed(content)) if self._has_body else b""
+        return self._redactor.feed(content) if self._has_body else b""
 
     def finish(self) -> bytes:
-        """Return the rest of the answer's body. Raises what `feed` raises."""
-        self._decoder.finish()
+        """Return the rest of the answer's body."""
         return self._redactor.end()
-
-    def parts(self, content: bytes) -> list[bytes]:
-        """Return what `feed` makes of a part of the answer's body, and `finish` of b"", as the parts for a worker.
-
-        Their lengths do not tell how well the body is compressed. None is empty.
-        """
-        redacted = self.feed(content) if content else self.finish()
-        if self._cutter is None:
-            return [redacted] if redacted else []
-        return self._cutter.cut(redacted) + ([] if content else self._cutter.end())
 
     def message(self, content: bytes) -> bytes:
         """Return a whole message of the answer, such as one of a websocket, redacted."""
@@ -333,14 +322,14 @@ class Exchange:
         (used, self._used), self._refused = (self._used, {}), None
         seconds = time.monotonic() - self._began
         for rule in used.values():
-            emit(self._event(rule, str(status) if status else "failed", status)._replace(seconds=seconds))
+            emit(self._event(str(status) if status else "failed", rule, status)._replace(seconds=seconds))
 
     # --- events -------------------------------------------------------------------------------------------------------
 
     def _record_start(self, rules: Iterable[RuleConfig]) -> None:
         for rule in rules:
             if rule.name not in self._used:
-                emit_to_auditors(self._event(rule, "started"))
+                emit_to_auditors(self._event("started", rule))
                 self._used[rule.name] = rule
 
     @contextmanager
@@ -360,19 +349,15 @@ class Exchange:
         """Emit the event of a request that is not sent. In an audit log, it ends each use that has started."""
         used, self._used = list(self._used.values()), {}
         named = self._values.rule(refusal.rule) or next(iter(used), None)
-        emit(self._event(named, "refused", refusal=refusal))
+        emit(self._event("refused", named, refusal.status, refusal.reason))
         for rule in used:
             if rule is not named:
-                emit_to_auditors(self._event(rule, "refused", refusal=refusal))
-
-    def _event(self, rule: RuleConfig | None, outcome: str, status: int = 0, refusal: Refusal | None = None) -> Event:
-        request = self._asked.authority, self._asked.method, self._asked.path
-        if refusal is None:
-            return _event(outcome, rule, request, status, "")
-        return _event(outcome, rule, request, refusal.status, refusal.reason)
+                emit_to_auditors(self._event("refused", rule, refusal.status, refusal.reason))
 
 
-def _event(outcome: str, rule: RuleConfig | None, request: tuple[str, str, str], status: int, reason: str) -> Event:
+def _event(
+    request: tuple[str, str, str], outcome: str, rule: RuleConfig | None = None, status: int = 0, reason: str = ""
+) -> Event:
     """Return the event of a request, given by its host, method and path, which may be long."""
     name, path, key = (rule.name, rule.path, rule.key) if rule else ("", "", "")
     host, method, request_path = (text[:most] for text, most in zip(request, _LONGEST, strict=True))
@@ -380,22 +365,29 @@ def _event(outcome: str, rule: RuleConfig | None, request: tuple[str, str, str],
     return Event(EventKind.USE, "", path, outcome=outcome, key=key, use=use)
 
 
-def _check_headers(headers: Headers) -> None:
+def _fault(headers: Headers) -> str:
+    """Return why the headers of an answer are refused, or the empty string."""
     if any("\n" in text or "\r" in text for _, text in headers):  # obsolete, and a value may be cut by it
-        raise Refusal(502, "The answer has a header of several lines, in which a secret could not be found")
+        return "The answer has a header of several lines, in which a secret could not be found"
     if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
-        raise Refusal(502, "The answer has a transfer coding other than chunked")
+        return "The answer has a transfer coding other than chunked"
+    if _joined(headers, "sec-websocket-extensions"):  # the request offered none
+        return "The answer has an extension of the websocket, for which the request did not ask"
+    return ""
 
 
 def _joined(headers: Headers, name: str) -> str:
     return ", ".join(value for own, value in headers if own.lower() == name)
 
 
-def _narrowed(head: RequestHead) -> RequestHead:
-    """Return the head of a request whose answer can be redacted: a whole body, in an encoding that can be decoded."""
-    head = head.without("range", "if-range", "te")
-    encodings = head.header("accept-encoding")
-    return head.with_header("accept-encoding", accepted(encodings)) if encodings else head
+def _narrowed(head: RequestHead, *, is_searched: bool) -> RequestHead:
+    """Return the head of a request whose answer the proxy can read; one that is searched comes whole and uncompressed.
+
+    No answer is decompressed: this would parse hostile content beside the keys, without a bound for its size. The
+    lengths of compressed parts would also tell a worker whether a text that it chose repeats a part of a value.
+    """
+    head = head.without("te", "sec-websocket-extensions")
+    return head.without("range", "if-range").with_header("accept-encoding", "identity") if is_searched else head
 
 
 def _describes_body(name: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import re
 import threading
 
@@ -45,18 +44,6 @@ def test_an_answer_that_ends_with_a_guess(door, upstream, body):
         right = lengths(door, target, guess)
         assert right == lengths(door, target, wrong(guess)), guess
         assert len(right) > 1 or len(guess) < 64
-
-
-def test_a_compressed_answer_that_repeats_the_value_and_a_guess(door, upstream):
-    text = "".join(map(str, range(60_000)))
-
-    def answer(request):
-        body = gzip.compress(f"{text}{VALUE} {request.body.decode()} {text}".encode())
-        return Answer(headers=[("content-encoding", "gzip")], body=[body])
-
-    upstream.answer = answer
-    target, guess = f"localhost:{upstream.port}", GUESSES[-1]
-    assert lengths(door, target, guess) == lengths(door, target, wrong(guess))
 
 
 def test_messages_of_a_websocket_that_end_with_a_guess(door, upstream):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import sys
-import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 
@@ -13,9 +10,8 @@ import pytest
 
 from strongroom import ConfigurationError, PermissionDeniedError, SecretsManager
 from strongroom._config import AgentsConfig, RuleConfig
-from strongroom.agents._rules.content_coding import LARGEST_STEP
 from strongroom.agents._rules.request import Refusal, RequestHead
-from strongroom.agents.session import MAX_BODY, AgentSession, Exchange, body_too_large
+from strongroom.agents.session import COMPRESSED, MAX_BODY, AgentSession, Exchange, body_too_large
 from strongroom.errors import AuditError, InvalidDataError, StoreUnavailableError
 from strongroom.events import Event, audit, listen
 from support.stores import RemoteStore
@@ -71,8 +67,8 @@ def bearer(its: AgentSession, name: str = "openai", **options: str) -> RequestHe
     return head(("Host", HOST), ("Authorization", f"Bearer {its.placeholder(name)}"), **options)
 
 
-def answer(exchange: Exchange, *parts: bytes, encoding: str = "") -> bytes:
-    exchange.answer(200, (("Content-Encoding", encoding),) if encoding else ())
+def answer(exchange: Exchange, *parts: bytes) -> bytes:
+    exchange.answer(200, ())
     return b"".join((*map(exchange.feed, parts), exchange.finish()))
 
 
@@ -235,14 +231,43 @@ def test_a_request_that_is_refused_after_its_head_is_no_use(secrets, store, even
     assert [(event.outcome, event.use.rule) for event in listened if event.use] == [("refused", "openai")]
 
 
-def test_parts_and_other_encodings_are_not_asked_for(secrets):
+NARROWED = (("Range", "bytes=0-5"), ("If-Range", "x"), ("Accept-Encoding", "gzip, *"), ("Accept-Encoding", "br"))
+
+
+def test_the_whole_answer_is_asked_for_uncompressed(secrets):
     its = session(secrets)
-    sent = its.begin(
-        head(("Range", "bytes=0-5"), ("If-Range", "x"), ("Accept-Encoding", "deflate, gzip;q=0.5, *"))
-    ).head
-    assert sent.headers == (("accept-encoding", "gzip;q=0.5"),)
-    assert its.begin(head(("Accept-Encoding", "deflate"))).head.header("accept-encoding") == "identity"
-    assert its.begin(head()).head.headers == ()
+    for headers in (NARROWED, ()):
+        assert its.begin(head(*headers)).head.headers == (("accept-encoding", "identity"),)
+
+
+def test_an_extension_of_a_websocket_is_not_asked_for(secrets):
+    offered = head(("Sec-WebSocket-Extensions", "permessage-deflate"), ("Upgrade", "websocket"))
+    exchange = session(secrets).begin(offered)
+    assert exchange.head.header("sec-websocket-extensions") == ""
+    assert exchange.head.header("upgrade") == "websocket"
+    with pytest.raises(Refusal, match="extension of the websocket") as refused:
+        exchange.answer(101, (("Sec-WebSocket-Extensions", "permessage-deflate"),))
+    assert refused.value.status == 502
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_nothing_is_narrowed_where_no_secret_is_looked_for(secrets, learns):
+    """Such as a mirror of packages, which may send its compressed files with a Content-Encoding."""
+    free = rule("free", secret="", hosts=["free.example.com"])
+    its = AgentSession(secrets, AgentsConfig({"openai": rule()} | ({} if learns else {"free": free})), learns=learns)
+    exchange = its.begin(head(*NARROWED, host="free.example.com"))
+    assert exchange.head.headers == NARROWED
+    headers = (("Content-Encoding", "gzip"), ("Content-Length", "4"))
+    assert exchange.answer(206, headers) == headers
+    assert exchange.feed(b"\x1f\x8b\n\0") + exchange.finish() == b"\x1f\x8b\n\0"
+
+
+def test_a_rule_that_loses_its_secret_still_takes_it_out_of_answers(secrets):
+    its = session(secrets)
+    its.replace_rules(AgentsConfig({"openai": rule(secret="")}))
+    exchange = its.begin(head())
+    assert exchange.head.header("accept-encoding") == "identity"
+    assert VALUE.encode() not in answer(exchange, VALUE.encode())
 
 
 @pytest.mark.parametrize(
@@ -272,7 +297,7 @@ def test_a_placeholder_works_where_its_rule_allows_it(secrets, events, asked, re
 def test_without_a_placeholder_a_rule_of_the_host_allows_the_request(secrets, events):
     its = session(secrets, rule(paths=["/v1/*"]), rule("other", secret="other#key", paths=["/v2/*"]))
     for path in ("/v1/x", "/v2/x"):
-        assert its.begin(head(path=path)).head == head(path=path)
+        assert its.begin(head(path=path)).head.target == path
     assert events == []
     for asked in (
         head(path="/v3"),
@@ -320,10 +345,10 @@ def test_a_value_of_another_host_is_not_looked_for(secrets):
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 204), ("GET", 304), ("HEAD", 200)])
 def test_what_follows_an_answer_without_a_body_is_dropped(secrets, method, status):
-    """As HTTP/2 can send it, in an encoding that nothing names."""
+    """As HTTP/2 can send it, compressed too."""
     exchange = session(secrets).begin(head(method=method))
     exchange.answer(status, (("Content-Encoding", "gzip"),))
-    assert exchange.feed(gzip.compress(VALUE.encode())) + exchange.finish() == b""
+    assert exchange.feed(VALUE.encode()) + exchange.finish() == b""
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "identity", "chunked, chunked"])
@@ -396,7 +421,7 @@ def test_the_worker_reads_why_the_chain_has_no_value(secrets, store, fault, reas
         its.begin(bearer(its))
     assert refused.value.status == 502
     assert "api-keys/openai" in refused.value.reason
-    assert its.begin(head()).head == head()
+    its.begin(head())
 
 
 def test_a_value_that_became_too_short_is_refused(secrets, store):
@@ -410,98 +435,45 @@ def test_a_value_that_became_too_short_is_refused(secrets, store):
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-def compressed(encoding: str, content: bytes) -> bytes:
-    if encoding in {"gzip", "x-gzip"}:
-        return gzip.compress(content[:10]) + gzip.compress(content[10:])
-    zstd = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    return pytest.importorskip("brotli" if encoding == "br" else zstd).compress(content)
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br", "zstd"])
-@pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_a_compressed_answer_is_decoded(secrets, encoding, size):
-    its = session(secrets)
-    content = compressed(encoding, b"before " * 100 + VALUE.encode() + b" after")
-    parts = [content[start : start + size] for start in range(0, len(content), size)]
-    expected = b"before " * 100 + its.placeholder("openai").encode() + b" after"
-    assert answer(its.begin(bearer(its)), *parts, encoding=encoding.upper()) == expected
-
-
-@pytest.mark.parametrize("kind", ["text/plain", "text/event-stream; charset=utf-8"])
-def test_the_parts_of_a_compressed_answer_do_not_tell_how_well_it_is_compressed(secrets, kind):
-    """A text that repeats the beginning of a value is shorter, and would end earlier in what arrives."""
-    lengths = []
-    text = "".join(f"{number}\n" for number in range(20_000))
-    for guess in (VALUE[:-1], "~" * (len(VALUE) - 1)):
-        its = session(secrets)
-        content, exchange = gzip.compress(f"{text}{VALUE} {guess} {text}".encode()), its.begin(bearer(its))
-        exchange.answer(200, (("Content-Encoding", "gzip"), ("Content-Type", kind)))
-        parts = [content[at : at + 9999] for at in range(0, len(content), 9999)]
-        lengths.append([len(part) for each in (*parts, b"") for part in exchange.parts(each)])
-    assert lengths[0] == lengths[1]
-    assert max(lengths[0]) <= 1 << 14
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
-def test_an_event_of_a_compressed_stream_is_not_late(secrets, end):
-    its = session(secrets)
-    exchange, packer = its.begin(bearer(its)), zlib.compressobj(wbits=31)
-    exchange.answer(200, (("Content-Encoding", "gzip"), ("Content-Type", "text/event-stream")))
-    for event in (b"data: one" + 2 * end, b"data: two" + 2 * end):
-        packed = packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH)
-        assert b"".join(exchange.parts(packed)) == event
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
-def test_a_compressed_answer_that_is_malformed_or_incomplete_is_refused(secrets, encoding):
-    its = session(secrets)
-    content = compressed(encoding, b"x" * 100)
-    for broken in (content[:-3], b"not compressed"):
-        with pytest.raises(Refusal, match="malformed or incomplete") as refused:
-            answer(its.begin(bearer(its)), broken, encoding=encoding)
-        assert refused.value.status == 502
-    assert answer(its.begin(bearer(its)), encoding=encoding) == b""
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
-def test_a_bomb_ends_the_answer(secrets, encoding):
-    its = session(secrets)
-    bomb = compressed(encoding, b"\0" * (LARGEST_STEP * 2))
-    with pytest.raises(Refusal, match="decompresses to more than 16 MiB"):
-        answer(its.begin(bearer(its)), bomb, encoding=encoding)
-
-
-@pytest.mark.parametrize("encoding", ["deflate", "gzip, gzip", "gzip, br", "aws-chunked", VALUE, f"gzip, {VALUE}"])
-def test_an_encoding_that_cannot_be_decoded_is_refused_and_not_quoted(secrets, encoding):
-    its = session(secrets)
+@pytest.mark.parametrize(
+    "encodings",
+    [
+        *(["gzip"], ["x-gzip"], ["GZIP"], [" \tgZip "], ["deflate"], ["br"], ["zstd"], ["aws-chunked"], ["unknown"]),
+        *(["identity, gzip"], ["gzip, identity"], ["identity", "gzip"], ["", "gzip"], [",gzip"], ["gzip;q=0"], [VALUE]),
+    ],
+)
+def test_a_compressed_answer_is_refused_and_its_encoding_not_quoted(secrets, encodings):
+    exchange = session(secrets).begin(head())
     with pytest.raises(Refusal) as refused:
-        its.begin(head()).answer(200, (("Content-Encoding", encoding),))
-    assert refused.value.status == 502
-    assert refused.value.reason == "The answer has a content coding in which a secret could not be found"
+        exchange.answer(200, tuple(("Content-Encoding", encoding) for encoding in encodings))
+    assert (refused.value.status, refused.value.reason) == (502, COMPRESSED)
 
 
-def test_an_answer_loses_the_headers_that_describe_its_body(secrets):
+@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
+def test_an_answer_loses_the_headers_that_describe_its_body(secrets, encoding):
     its = session(secrets)
-    described = [
-        "Content-Length",
-        "Content-Encoding",
-        "Content-MD5",
-        "Digest",
-        "Repr-Digest",
-        "x-amz-checksum-crc32",
-        "Accept-Ranges",
-    ]
-    headers = (*((name, "gzip" if name == "Content-Encoding" else "1") for name in described), ("ETag", "x"))
+    described = ["Content-Length", "Content-MD5", "Digest", "Repr-Digest", "x-amz-checksum-crc32", "Accept-Ranges"]
+    headers = (*((name, "1") for name in described), ("Content-Encoding", encoding), ("ETag", "x"))
     assert its.begin(head()).answer(200, headers) == (("ETag", "x"),)
 
 
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 101)])
+BODILESS = pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 101)])
+
+
+@BODILESS
 def test_an_answer_without_a_body_keeps_them(secrets, method, status):
-    its = session(secrets)
-    exchange = its.begin(head(method=method))
-    headers = (("Content-Length", "10"), ("Content-Encoding", "x-unknown"))
+    exchange = session(secrets).begin(head(method=method))
+    headers = (("Content-Length", "10"), ("Content-Encoding", "identity"))
     assert exchange.answer(status, headers) == headers
     assert exchange.finish() == b""
+
+
+@BODILESS
+def test_an_answer_without_a_body_does_not_tell_how_well_one_is_compressed(secrets, method, status):
+    """A worker could otherwise confirm a guess by the length that HEAD tells of a compressed answer."""
+    exchange = session(secrets).begin(head(method=method))
+    headers = (("Content-Length", "10"), ("Content-Encoding", "gzip"), ("ETag", "x"))
+    assert exchange.answer(status, headers) == (("ETag", "x"),)
 
 
 # --- AWS --------------------------------------------------------------------------------------------------------------
@@ -575,12 +547,12 @@ def test_a_use_is_recorded_before_the_value_leaves_and_once_after_the_answer(sec
 @pytest.mark.parametrize(
     "field",
     [
-        ("Content-Encoding", "deflate"),
+        ("Content-Encoding", "gzip"),
         ("Transfer-Encoding", "gzip, chunked"),
         ("X-Key", f"{VALUE[:5]}\r\n {VALUE[5:]}"),
     ],
 )
-def test_an_answer_that_cannot_be_decoded_is_recorded_as_a_refusal(secrets, events, field):
+def test_an_answer_that_cannot_be_searched_is_recorded_as_a_refusal(secrets, events, field):
     its = session(secrets)
     for asked, rules in ((bearer(its), ["openai"]), (head(), [""])):
         exchange = its.begin(asked)

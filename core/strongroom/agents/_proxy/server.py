@@ -311,10 +311,11 @@ class Addon:
         if flow.error is not None:
             return []
         try:
-            return exchange.parts(part)
+            redacted = exchange.feed(part) if part else exchange.finish()
         except Exception:  # noqa: BLE001  # its message may have a value
             self.refuse_after_failure(flow)
             return []
+        return [redacted] if redacted else []  # mitmproxy takes b"" for the end
 
     @staticmethod
     def _replace(flow: http.HTTPFlow, refusal: Refusal) -> None:

@@ -41,10 +41,14 @@ class Redactor:
 
     Args:
         forms: the bytes of each form of each value, and their replacement. None is empty.
+
+    Attributes:
+        is_empty: it has no value to look for.
     """
 
     def __init__(self, forms: Mapping[bytes, Replacement]) -> None:
         self._forms = forms
+        self.is_empty = not forms
         longest = max(map(len, forms), default=0) + 1  # with the character after it
         self._kept = (1 << max(longest, _LEAST_KEPT).bit_length()) - 1 if forms else 0
         self._ends_at_lines = not any(b"\n" in form or b"\r" in form for form in forms)
