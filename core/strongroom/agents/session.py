@@ -52,11 +52,12 @@ _LOOK = 30.0
 _LONGEST, _LONGEST_REASON = (259, 20, 1000), 500
 """The most characters of a host, a method and a path in an event, and of a reason."""
 
-_DESCRIBE_BODY = frozenset(
-    ["accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5", "digest", "repr-digest"]
+_DESCRIBE_BODY = (
+    *("accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5", "digest", "repr-digest"),
+    "x-amz-checksum-",
 )
-"""Headers of an answer that are wrong once its body is redacted, as are AWS's checksums, or tell how well it is
-compressed. An ETag stays: it is a name of the content, which a later request may repeat."""
+"""How headers of an answer begin that are wrong once its body is redacted, or tell how well it is compressed. An ETag
+stays: it is a name of the content, which a later request may repeat."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -198,8 +199,6 @@ class Exchange:
         self._event = partial(_event, (head.authority, head.method, head.path))
         self._began = time.monotonic()
         self._used: dict[str, RuleConfig] = {}
-        self._bodies: list[RuleConfig] = []
-        self._signs: RuleConfig | None = None
         self._refused: Refusal | None = None  # of the body by the door, or of the answer
         with self._recorded_refusals():
             check_head(head)
@@ -213,8 +212,8 @@ class Exchange:
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
             }
             self.head = replace_head(_narrowed(head, is_searched=self._is_searched), replaced)
-            if format_ := body_format(head):
-                self._bodies = [rule for rule in allowing if body_fields(rule)]
+            format_ = body_format(head)
+            self._bodies = [rule for rule in allowing if format_ and body_fields(rule)]
             self._signs = next((rule for rule in found.values() if rule.sign), None)
             has_method = format_ == "form" and any(rule.methods for rule in self._covering)
             self.needs_body = bool(self._bodies or has_method or (self._signs and needs_payload(head)))
@@ -236,10 +235,9 @@ class Exchange:
         with self._recorded_refusals():
             if format_ == "form" and (methods := override_methods(form_pairs(body.decode("latin-1")))):
                 named = tuple(("x-http-method-override", method) for method in methods)
-                head = self._asked._replace(headers=self._asked.headers + named)
-                allowing = allowing_rules(self._covering, self._found.values(), head)
+                self._asked = self._asked._replace(headers=self._asked.headers + named)
+                allowing = allowing_rules(self._covering, self._found.values(), self._asked)
                 self._bodies = [rule for rule in self._bodies if rule in allowing]
-                self._asked = head
             for rule in self._bodies:
                 placeholder = self._values.placeholder(rule.name)
                 if stands_in(replaced, format_, placeholder, rule):
@@ -280,11 +278,14 @@ class Exchange:
         """
         redactor = self._redactor = self._values.redactor(self._redacted)
         self._has_body = self.has_body(status)
-        is_coded = self._is_searched and _joined(headers, "content-encoding").strip().lower() not in {"", "identity"}
-        if reason := COMPRESSED if is_coded and self._has_body else _fault(headers):
+        is_compressed = self._is_searched and _joined(headers, "content-encoding").strip().lower() not in {
+            "",
+            "identity",
+        }
+        if reason := COMPRESSED if is_compressed and self._has_body else _fault(headers):
             raise self.refuse(Refusal(502, reason))
-        if is_coded or (self._is_searched and self._has_body):
-            headers = tuple(header for header in headers if not _describes_body(header[0].lower()))
+        if is_compressed or (self._is_searched and self._has_body):
+            headers = tuple(header for header in headers if not header[0].lower().startswith(_DESCRIBE_BODY))
 
         def redact(text: str) -> str:
             return redactor.whole(text.encode("latin-1")).decode("latin-1")
@@ -388,7 +389,3 @@ def _narrowed(head: RequestHead, *, is_searched: bool) -> RequestHead:
     """
     head = head.without("te", "sec-websocket-extensions")
     return head.without("range", "if-range").with_header("accept-encoding", "identity") if is_searched else head
-
-
-def _describes_body(name: str) -> bool:
-    return name in _DESCRIBE_BODY or name.startswith("x-amz-checksum-")

@@ -59,31 +59,24 @@ class Redactor:
         """Return the redacted content, without its end, in which a value may begin."""
         content = self._held + content
         lines = max(content.rfind(b"\n"), content.rfind(b"\r")) + 1 if self._ends_at_lines else 0
-        end = max(len(content) - self._kept, lines, 0)
-        redacted, reach = self._redact(content, end, self._covered)
-        self._held, self._covered = content[end:], max(reach - end, 0)
-        return redacted
+        return self._redact(content, max(len(content) - self._kept, lines, 0))
 
     def end(self) -> bytes:
         """Return the rest, redacted."""
-        rest, self._held = self._held, b""
-        return self._redact(rest, len(rest), self._covered)[0]
+        return self.whole(b"")
 
     def whole(self, content: bytes) -> bytes:
-        """Return content that is complete, redacted."""
-        return self._redact(content, len(content), 0)[0]
+        """Return content that is complete, redacted, after what is held back."""
+        content = self._held + content
+        return self._redact(content, len(content))
 
-    def _redact(self, content: bytes, end: int, reach: int) -> tuple[bytes, int]:
-        """Return the redacted content, and the end of the last form that begins before `end`.
+    def _redact(self, content: bytes, end: int) -> bytes:
+        """Return the content before `end`, redacted, and hold back the rest. A form that begins before it is replaced.
 
         At each place, the longest form counts. One that overlaps it is dropped.
-
-        Args:
-            content: the content.
-            end: where forms no longer count.
-            reach: the end of the forms before it.
         """
         parts: list[bytes] = []
+        reach = self._covered
         for start, negative, text in sorted(self._found(content)):
             if start >= end:
                 break
@@ -91,7 +84,8 @@ class Redactor:
                 parts += (content[reach:start], text)
             reach = max(reach, start - negative)
         parts.append(content[reach:end])
-        return b"".join(parts), reach
+        self._held, self._covered = content[end:], max(reach - end, 0)
+        return b"".join(parts)
 
     def _found(self, content: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Yield where forms begin, their negative lengths, and their replacements."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import partial
 from typing import NamedTuple
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import unquote, unquote_plus
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -133,29 +134,27 @@ def normalize_host(host: str) -> str:
     Raises:
         Refusal: it is neither a name nor a canonical address.
     """
+    try:
+        return _normalized(host)
+    except ValueError:
+        raise Refusal(400, "The host is neither a name nor an address in its usual form") from None
+
+
+def _normalized(host: str) -> str:
+    """Return a host as `normalize_host` does. Raises ValueError."""
     brackets = host.startswith("[") and host.endswith("]")
     text = host[1:-1] if brackets else host
-    try:
-        if ":" in text or brackets:
-            return ipaddress.IPv6Address(text).compressed if "%" not in text else _refuse_host()
-        if not text.isascii():  # some programs decode Punycode. A name that two versions of IDNA encode differently...
-            encoded = text.encode("idna")
-            text = encoded.decode("ascii") if encoded.decode("idna") == text else _refuse_host()  # ...is refused
-    except (UnicodeError, ValueError):
-        _refuse_host()
+    if "%" in text:  # the zone of an address
+        raise ValueError(host)
+    if brackets or ":" in text:
+        return ipaddress.IPv6Address(text).compressed
+    if not text.isascii():  # some programs decode Punycode. A name that two versions of IDNA encode differently...
+        encoded = text.encode("idna")
+        text = encoded.decode("ascii") if encoded.decode("idna") == text else ""  # ...is refused
     text = text.lower().removesuffix(".")
     if not _NAME.fullmatch(text):
-        _refuse_host()
-    if _NUMERIC.fullmatch(text.rpartition(".")[2]):
-        try:
-            return ipaddress.IPv4Address(text).compressed
-        except ValueError:
-            _refuse_host()
-    return text
-
-
-def _refuse_host() -> str:
-    raise Refusal(400, "The host is neither a name nor an address in its usual form")
+        raise ValueError(host)
+    return ipaddress.IPv4Address(text).compressed if _NUMERIC.fullmatch(text.rpartition(".")[2]) else text
 
 
 def form_pairs(text: str) -> list[tuple[str, str]]:
@@ -173,27 +172,20 @@ def normalize_path(path: str) -> str:
         Refusal: programs may read the path in different ways: it has a segment `.` or `..`, an empty segment, a
             backslash, a control character or text that is not UTF-8, plain or escaped, or an escape within an escape.
     """
-    once = _decoded(path)
-    segments = (segment.partition(";")[0] for segment in once.split("/"))
-    if (
-        not path.startswith("/")
-        or "//" in path
-        or "#" in path
-        or "\\" in once
-        or not once.isprintable()
-        or not {".", ".."}.isdisjoint(segments)
-        or _decoded(once) != once
-    ):
-        _refuse_path()
-    return "/".join(_decoded(segment).replace("/", "%2F") for segment in path.split("/"))
-
-
-def _decoded(text: str) -> str:
+    decoded = partial(unquote, errors="strict")
     try:
-        return unquote_to_bytes(text).decode("utf-8")
+        once = decoded(path)
+        is_ambiguous = (
+            not path.startswith("/")
+            or "//" in path
+            or "#" in path
+            or "\\" in once
+            or not once.isprintable()
+            or not {".", ".."}.isdisjoint(segment.partition(";")[0] for segment in once.split("/"))
+            or decoded(once) != once
+        )
     except UnicodeError:
-        return _refuse_path()
-
-
-def _refuse_path() -> str:
-    raise Refusal(400, "The path is ambiguous: write it without dot segments, double slashes and double escapes")
+        is_ambiguous = True
+    if is_ambiguous:
+        raise Refusal(400, "The path is ambiguous: write it without dot segments, double slashes and double escapes")
+    return "/".join(decoded(segment).replace("/", "%2F") for segment in path.split("/"))

@@ -14,10 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from strongroom._config import RuleConfig
-from strongroom.agents._rules.request import Refusal, RequestHead
-
-Values = Mapping[str, tuple[RuleConfig, str]]
-"""The rule and the value of each placeholder in a request."""
+from strongroom.agents._rules.request import Refusal, RequestHead, form_pairs
 
 SIGNED = "a signature of Version 4 in the header authorization"
 """The place of the placeholder of a rule that signs. A presigned address and SigV4a have it elsewhere."""
@@ -74,8 +71,8 @@ def shown_places(places: Iterable[str]) -> str:
     )
 
 
-def replace_head(head: RequestHead, values: Values) -> RequestHead:
-    """Return the head with values in the place of placeholders.
+def replace_head(head: RequestHead, values: Mapping[str, tuple[RuleConfig, str]]) -> RequestHead:
+    """Return the head with values in the place of placeholders, for each of which it gets the rule and the value.
 
     Raises:
         Refusal: a value cannot stand in a header.
@@ -170,5 +167,4 @@ class _Pairs(list[tuple[str, object]]):
 def _form(body: bytes) -> tuple[list[tuple[str, str]], str]:
     """Return the fields, without those that some servers split at a `;`, and the whole form as decoded text."""
     text = body.decode("ascii")
-    split = (part.partition("=") for part in text.split("&") if ";" not in part)
-    return [(unquote_plus(name), unquote_plus(content)) for name, _, content in split], unquote_plus(text)
+    return form_pairs("&".join(part for part in text.split("&") if ";" not in part)), unquote_plus(text)
