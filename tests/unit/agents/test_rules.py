@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom._config import RuleConfig
-from strongroom.agents._rules.policy import check_request, covers, fits_path, named_ports
+from strongroom.agents._rules.policy import covers, fits_path, named_ports, refusal_of
 from strongroom.agents._rules.request import Refusal, RequestHead, check_head, normalize_host, normalize_path
 
 
@@ -236,16 +236,15 @@ def test_a_star_stands_for_any_text(pattern, path, fits):
 
 def test_a_rule_allows_its_methods_and_paths():
     allowing = rule(methods=("POST",), paths=("/v1/*",))
-    check_request(allowing, head(method="POST", path="/v1/chat"))
-    check_request(allowing, head(method="POST", path="/%76%31/chat"))
+    assert refusal_of(allowing, head(method="POST", path="/v1/chat")) is None
+    assert refusal_of(allowing, head(method="POST", path="/%76%31/chat")) is None
     for method, path, reason in [
         ("GET", "/v1/chat", "allows POST, not GET"),
         ("post", "/v1/chat", "allows POST, not post"),
-        ("POST", "/v2/chat", r"allows the paths /v1/\*"),
+        ("POST", "/v2/chat", "allows the paths /v1/*"),
         ("POST", "/v1/../v2", "ambiguous"),
     ]:
-        with pytest.raises(Refusal, match=reason):
-            check_request(allowing, head(method=method, path=path))
+        assert reason in refusal_of(allowing, head(method=method, path=path)).reason
 
 
 @pytest.mark.parametrize(
@@ -253,10 +252,9 @@ def test_a_rule_allows_its_methods_and_paths():
 )
 def test_a_header_that_replaces_the_method_counts(name):
     asked = head((name, "delete"), method="POST")
-    with pytest.raises(Refusal, match="allows POST, not DELETE"):
-        check_request(rule(methods=("POST",)), asked)
-    check_request(rule(methods=("POST", "DELETE")), asked)
-    check_request(rule(), asked)
+    assert "allows POST, not DELETE" in refusal_of(rule(methods=("POST",)), asked).reason
+    assert refusal_of(rule(methods=("POST", "DELETE")), asked) is None
+    assert refusal_of(rule(), asked) is None
 
 
 @pytest.mark.parametrize(
@@ -264,14 +262,13 @@ def test_a_header_that_replaces_the_method_counts(name):
 )
 def test_a_parameter_that_replaces_the_method_counts(query):
     asked = head(method="POST", query=query)
-    with pytest.raises(Refusal, match="allows POST, not DELETE"):
-        check_request(rule(methods=("POST",)), asked)
-    check_request(rule(methods=("POST", "DELETE")), asked)
-    check_request(rule(), asked)
+    assert "allows POST, not DELETE" in refusal_of(rule(methods=("POST",)), asked).reason
+    assert refusal_of(rule(methods=("POST", "DELETE")), asked) is None
+    assert refusal_of(rule(), asked) is None
 
 
 def test_a_rule_without_paths_allows_an_ambiguous_one():
-    check_request(rule(), head(path="/bucket//key/../x"))
+    assert refusal_of(rule(), head(path="/bucket//key/../x")) is None
 
 
 @pytest.mark.parametrize("host", ["api.example.com", "API.example.com.", "api.example.com:443"])

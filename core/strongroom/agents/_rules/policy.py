@@ -68,17 +68,18 @@ def covers(rule: RuleConfig, host: str, port: int) -> bool:
     return port in named_ports([rule], host)
 
 
-def check_request(rule: RuleConfig, head: RequestHead) -> None:
-    """Check the method and the path of a request to a host of the rule.
-
-    Raises:
-        Refusal: the rule does not allow the request.
-    """
+def refusal_of(rule: RuleConfig, head: RequestHead) -> Refusal | None:
+    """Return why the rule does not allow the method or the path of a request to its host; None if it does."""
     methods = asked_methods(head)
     if rule.methods and not set(methods).issubset(rule.methods):
-        raise Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
-    if rule.paths and not any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths):
-        raise Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}", rule.name)
+        return Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
+    try:
+        is_allowed = not rule.paths or any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths)
+    except Refusal as ambiguous:
+        return ambiguous
+    if is_allowed:
+        return None
+    return Refusal(403, f"The rule {rule.name} allows the paths {', '.join(rule.paths)}", rule.name)
 
 
 def allowing_rules(covering: Sequence[RuleConfig], used: Collection[RuleConfig], head: RequestHead) -> list[RuleConfig]:
@@ -102,13 +103,7 @@ def allowing_rules(covering: Sequence[RuleConfig], used: Collection[RuleConfig],
 
 def refusals_of(rules: Iterable[RuleConfig], head: RequestHead) -> dict[RuleConfig, Refusal]:
     """Return the refusal of each rule of the host that does not allow a request."""
-    refusals = {}
-    for rule in rules:
-        try:
-            check_request(rule, head)
-        except Refusal as refusal:
-            refusals[rule] = refusal
-    return refusals
+    return {rule: refusal for rule in rules if (refusal := refusal_of(rule, head)) is not None}
 
 
 # --- destinations -----------------------------------------------------------------------------------------------------

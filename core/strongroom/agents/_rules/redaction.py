@@ -66,7 +66,7 @@ class Redactor:
         return self.whole(b"")
 
     def whole(self, content: bytes) -> bytes:
-        """Return content that is complete, redacted, after what is held back."""
+        """Return content up to its end, redacted, with the held part before it."""
         content = self._held + content
         return self._redact(content, len(content))
 

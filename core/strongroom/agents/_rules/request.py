@@ -141,7 +141,7 @@ def normalize_host(host: str) -> str:
 
 
 def _normalized(host: str) -> str:
-    """Return a host as `normalize_host` does. Raises ValueError."""
+    """Return a host in the form of `normalize_host`. Raises ValueError."""
     brackets = host.startswith("[") and host.endswith("]")
     text = host[1:-1] if brackets else host
     if "%" in text:  # the zone of an address
