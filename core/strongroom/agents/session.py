@@ -278,10 +278,7 @@ class Exchange:
         """
         redactor = self._redactor = self._values.redactor(self._redacted)
         self._has_body = self.has_body(status)
-        is_compressed = self._is_searched and _joined(headers, "content-encoding").strip().lower() not in {
-            "",
-            "identity",
-        }
+        is_compressed = self._is_searched and _joined(headers, "content-encoding") not in {"", "identity"}
         if reason := COMPRESSED if is_compressed and self._has_body else _fault(headers):
             raise self.refuse(Refusal(502, reason))
         if is_compressed or (self._is_searched and self._has_body):
@@ -370,7 +367,7 @@ def _fault(headers: Headers) -> str:
     """Return why the headers of an answer are refused, or the empty string."""
     if any("\n" in text or "\r" in text for _, text in headers):  # obsolete, and a value may be cut by it
         return "The answer has a header of several lines, in which a secret could not be found"
-    if _joined(headers, "transfer-encoding").strip().lower() not in {"", "chunked"}:
+    if _joined(headers, "transfer-encoding") not in {"", "chunked"}:
         return "The answer has a transfer coding other than chunked"
     if _joined(headers, "sec-websocket-extensions"):  # the request offered none
         return "The answer has an extension of the websocket, for which the request did not ask"
@@ -378,7 +375,7 @@ def _fault(headers: Headers) -> str:
 
 
 def _joined(headers: Headers, name: str) -> str:
-    return ", ".join(value for own, value in headers if own.lower() == name)
+    return ", ".join(value for own, value in headers if own.lower() == name).strip().lower()
 
 
 def _narrowed(head: RequestHead, *, is_searched: bool) -> RequestHead:
