@@ -381,8 +381,8 @@ def _joined(headers: Headers, name: str) -> str:
 def _narrowed(head: RequestHead, *, is_searched: bool) -> RequestHead:
     """Return the head of a request whose answer the proxy can read; one that is searched comes whole and uncompressed.
 
-    No answer is decompressed: this would parse hostile content beside the keys, without a bound for its size. The
-    lengths of compressed parts would also tell a worker whether a text that it chose repeats a part of a value.
+    The proxy decompresses no answer: a decoder would parse hostile content in the process that holds the values, and
+    need a limit for bombs. The lengths of compressed parts would tell a worker whether its text repeats a part of one.
     """
     head = head.without("te", "sec-websocket-extensions")
     return head.without("range", "if-range").with_header("accept-encoding", "identity") if is_searched else head
