@@ -106,7 +106,7 @@ def test_credentials_of_basic_authentication_come_back_as_those_of_the_placehold
 @pytest.mark.parametrize(
     "encodings",
     [["gzip"], ["X-Gzip"], ["identity, gzip"], ["identity", "gzip"], ["identity, x"], [VALUE]],
-    ids=str,
+    ids=["gzip", "x-gzip", "list", "two headers", "unknown", "value"],
 )
 @pytest.mark.parametrize("body", [b"", CONTENT, gzip.compress(CONTENT)], ids=["empty", "plain", "gzip"])
 def test_a_compressed_body_is_refused(client, upstream, encodings, body):
@@ -261,7 +261,7 @@ def compressed_frame(content):
     return bytes((0xC1, len(packed))) + packed
 
 
-@pytest.mark.parametrize("named", [["permessage-deflate"], ["x, permessage-deflate"], []], ids=str)
+@pytest.mark.parametrize("named", [["permessage-deflate"], ["x, permessage-deflate"], []], ids=["one", "list", "none"])
 def test_a_compressed_message_is_not_relayed(door, upstream, named):
     async def serve(reader, writer):
         await reader.read(65536)
