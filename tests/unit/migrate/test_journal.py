@@ -96,6 +96,15 @@ def test_progress_counts_each_deleted_source_once(file):
     assert progress_in(file) == RunProgress(done=3, deleted=1, wrote=3)
 
 
+def test_secret_whose_second_write_was_refused_counts_as_written(file):
+    """The first write was confirmed, and undone: there may be something to restore."""
+    written(file, lambda journal: (journal.intend(0, ENTRY), journal.refused(0)))
+    assert progress_in(file).wrote == 0
+    written(file, lambda journal: (journal.intend(0, ENTRY), journal.done(0, 1), journal.undone(0)))
+    written(file, lambda journal: (journal.intend(0, ENTRY), journal.refused(0)))
+    assert progress_in(file).wrote == 1
+
+
 ODD = ("null", "[]", "{}", "1e400", "NaN", "-1", "1.5", "true", '"done"', "[" * 100_000)
 
 

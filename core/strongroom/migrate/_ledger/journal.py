@@ -95,11 +95,10 @@ class Journal:
         self._file = file
         self._lines: list[str] = []
         self._broken = False
-        self.entries: dict[int, JournalEntry] = {}
         with private.faults_as(MigrationError, file, "; nothing was written"):
             self._descriptor = _existing(file, lambda: private.open_file(file, os.O_RDWR | os.O_APPEND))
         try:
-            self._load(run)
+            self.entries = self._load(run)
         except BaseException:
             self.close()
             raise
@@ -171,17 +170,39 @@ class Journal:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _load(self, run: str) -> None:
+    def _load(self, run: str) -> dict[int, JournalEntry]:
+        state = JournalState()
         with self._file.open("rb") as stream:
-            for number, record in _records(stream, self._file, run):
-                try:
-                    self._apply(record)
-                except (ValueError, KeyError, TypeError):
-                    raise _damaged(self._file, number) from None
+            state.read(stream, self._file, run)
             os.ftruncate(self._descriptor, stream.tell())
+        return state.entries
 
-    def _apply(self, record: Mapping[str, Any]) -> None:
-        index, kind = record["i"], record["t"]
+
+class JournalState:
+    """What the lines of a journal tell, up to the last one that was read.
+
+    Attributes:
+        entries: the entry of each item whose write was neither refused nor undone, by its index in the plan.
+        wrote: the items that the run wrote, or may have, even if it was undone.
+        undone: an item was undone, and none begun since.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[int, JournalEntry] = {}
+        self.wrote: set[int] = set()
+        self.undone = False
+        self._confirmed: set[int] = set()
+
+    def read(self, lines: BinaryIO, file: Path, run: str | None = None) -> None:
+        """Read the lines of a journal: see `_records` for the errors."""
+        for number, record in _records(lines, file, run):
+            try:
+                self._add(record["t"], record["i"], record)
+            except (ValueError, KeyError, TypeError):
+                raise _damaged(file, number) from None
+
+    def _add(self, kind: str, index: int, record: Mapping[str, Any]) -> None:
+        """Add a line. Raises KeyError if it needs an intent before it."""
         if kind == "intent":
             before = _bytes(record["b"])
             earlier = self.entries.get(index)
@@ -190,14 +211,23 @@ class Journal:
             entry.form, entry.before_form = record.get("f", {}), record.get("g", {})
             entry.parts = {key: (_bytes(old), _bytes(new)) for key, (old, new) in record.get("p", {}).items()}
             self.entries[index] = entry
+            self.undone = False
+            if entry.digest != before:  # an intent for labels alone leaves the data unchanged
+                self.wrote.add(index)
         elif kind == "labels":
             self.entries[index].labels = record["k"]
+            if record["k"] is not None:
+                self.wrote.add(index)
         elif kind == "done":
             self.entries[index].done, self.entries[index].version = True, record["v"]
+            self._confirmed |= self.wrote & {index}
         elif kind in {"source-deleted", "source-kept"}:
             self.entries[index].source_deleted = kind == "source-deleted"
         else:  # undone or refused
             self.entries.pop(index, None)
+            self.undone = self.undone or kind == "undone"
+            if kind == "refused" and index not in self._confirmed:
+                self.wrote.discard(index)
 
 
 def first_line(run: str) -> bytes:
@@ -304,58 +334,16 @@ class RunProgress(NamedTuple):
 
 def progress_in(file: Path, run: str | None = None) -> RunProgress:
     """Return how far the run of a journal is. The file is neither locked nor changed."""
-    counts, fault = _Counts(), ""
+    state, fault = JournalState(), ""
     try:
-        for number, record in _opened_records(file, run):
-            try:
-                counts.add(record["t"], record["i"], record)
-            except KeyError:
-                raise _damaged(file, number) from None
+        with private.faults_as(MigrationError, file), ExitStack() as stack:
+            lines = _existing(file, lambda: stack.enter_context(private.open_lines(file)))
+            state.read(lines, file, run)
     except (MigrationError, NewerFormatError) as error:
         fault = str(error)
-    wrote = None if fault else len(counts.wrote | counts.begun)
-    return RunProgress(len(counts.done), len(counts.deleted), counts.undone, wrote, fault)
-
-
-class _Counts:
-    """The items of a journal, by their state after each line."""
-
-    def __init__(self) -> None:
-        self.known: set[int] = set()
-        self.done: set[int] = set()
-        self.deleted: set[int] = set()
-        self.begun: set[int] = set()
-        self.wrote: set[int] = set()
-        self.undone = False
-
-    def add(self, kind: str, index: int, record: Mapping[str, Any]) -> None:
-        """Count a line. Raises KeyError if it needs an intent before it."""
-        if kind == "intent":
-            self.known.add(index)
-            self.undone = False
-        elif kind in {"undone", "refused"}:
-            self.known.discard(index)
-            self.done.discard(index)
-            self.undone = self.undone or kind == "undone"
-            self.begun -= {index} if kind == "refused" else set()
-        elif index not in self.known:
-            raise KeyError(index)
-        if kind == "done":
-            self.done.add(index)
-            self.wrote |= self.begun & {index}
-        elif kind == "source-deleted":
-            self.deleted.add(index)
-        elif kind == "source-kept":
-            self.deleted.discard(index)
-        # An intent for labels alone leaves the data unchanged.
-        elif (kind == "intent" and record["d"] != record["b"]) or (kind == "labels" and record["k"] is not None):
-            self.begun.add(index)
-
-
-def _opened_records(file: Path, run: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the records of a file: see `_records`."""
-    with private.faults_as(MigrationError, file), ExitStack() as stack:
-        yield from _records(_existing(file, lambda: stack.enter_context(private.open_lines(file))), file, run)
+    entries = state.entries.values()
+    done, deleted = sum(entry.done for entry in entries), sum(entry.source_deleted for entry in entries)
+    return RunProgress(done, deleted, state.undone, None if fault else len(state.wrote), fault)
 
 
 def _hex(digest: bytes | None) -> str | None:
