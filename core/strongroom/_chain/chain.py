@@ -144,7 +144,7 @@ class Chain:
             result = query_history(link, path, current.version, since, fresh=fresh)
             if result is None:
                 return [current]
-            self._resolver.reads.note(path, key, link, result, step="version")
+            self._resolver.note(path, key, [(link, result)], step="version")
             found = result[1]
         if isinstance(found, StrongroomError):
             raise found
@@ -265,12 +265,12 @@ class Chain:
             for place, answers in unread.items():
                 at = doubted(answers)
                 if at is not None and answers[at][0] is link:
-                    left = self._timeout - link.connection.outage_lasted(place[0])
+                    left = self._timeout - link.connection.breaker_for(place[0]).lasted
                     if left > 0:
                         asked[place] = at
                         patience = max(patience, left)
                     else:
-                        link.connection.need(place[0])
+                        link.connection.breaker_for(place[0]).need()
             if asked and remaining() > 0:
                 asked |= _cached_beside(asked, results, link)
                 again = {place: requests[place]._replace(insists=True) for place in asked}
@@ -380,8 +380,9 @@ class Chain:
         path = check_path(path)
         with time_limit(self._timeout):
             link = self._target_link(path, store)
-            attempt, found = link.query_version(path, operation)
-            self._resolver.reads.note(path, None, link, (attempt, found), step="version")
+            result = link.query_version(path, operation)
+            self._resolver.note(path, None, [(link, result)], step="version")
+        _, found = result
         if isinstance(found, StrongroomError):
             raise found
         return found

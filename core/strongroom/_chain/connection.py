@@ -356,34 +356,16 @@ class StoreConnection:
         """Return the known outage of the store, or of this path alone, as an error of the path, or None."""
         if self.offline is not None:
             return self.offline.copy(path=path)
-        breaker = self._open_breaker(path)
-        return None if breaker is None else _known_outage(breaker, path, self._name)
-
-    def outage_lasted(self, path: str) -> float:
-        """Return for how many seconds the known outage of the store, or of this path alone, has lasted, or 0."""
-        breaker = self._open_breaker(path)
-        return 0.0 if breaker is None else breaker.lasted
-
-    def hasten(self, path: str) -> None:
-        """Let the next call past the known outage of the store, or of this path alone."""
-        if (breaker := self._open_breaker(path)) is not None:
-            breaker.hasten()
-
-    def need(self, path: str) -> None:
-        """Probe soon: a read of this path found that nobody else can answer it."""
-        if (breaker := self._open_breaker(path)) is not None:
-            breaker.need()
+        breaker = self.breaker_for(path)
+        return _known_outage(breaker, path, self._name) if breaker.is_open else None
 
     def is_refused(self, path: str) -> bool:
         """Return True if a read of `path` would be refused, because an outage is known and no probe is due."""
-        breaker = self._open_breaker(path)
-        return self.offline is not None or (breaker is not None and not breaker.would_admit())
+        return self.offline is not None or not self.breaker_for(path).would_admit()
 
-    def _open_breaker(self, path: str) -> Breaker | None:
-        """Return the breaker that knows of an outage for `path`: the store's, or the path's own."""
-        if self.breaker.is_open:
-            return self.breaker
-        return self._path_breakers.get(path)
+    def breaker_for(self, path: str) -> Breaker:
+        """Return the breaker that decides about `path`: the store's, unless only an outage of the path is known."""
+        return self.breaker if self.breaker.is_open else self._path_breakers.get(path, self.breaker)
 
     def open(self) -> GuardedStore:
         """Return the store, opened if need be. Threads that need it at the same time share one attempt and its failure.

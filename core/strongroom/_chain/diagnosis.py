@@ -135,8 +135,8 @@ def query_each(
             results.append((link, _query(link, path, key, request)))
         for index in reversed(refused):
             link = covering[index]
-            if doubted(_of_read(results)) == index and link.connection.outage_lasted(path) < timeout:
-                link.connection.hasten(path)  # a read asks it once more
+            if doubted(_of_read(results)) == index and link.connection.breaker_for(path).lasted < timeout:
+                link.connection.breaker_for(path).hasten()  # a read asks it once more
                 results[index] = link, _query(link, path, key, request)
     return results, ages
 

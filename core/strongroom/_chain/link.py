@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +15,7 @@ from strongroom._chain.cached_store import CachedStore
 from strongroom._chain.connection import Opener, ends_in_time
 from strongroom._chain.writes import Writes
 from strongroom.errors import Answer, Attempt, StoreUnavailableError, StrongroomError
-from strongroom.secret import AgedAbsence, Secret, SensitiveDict, Version
+from strongroom.secret import AgedAbsence, Secret, SensitiveDict
 from strongroom.store import Health, VersionInfo, fails_fast, required_paths, time_limit
 from strongroom.store.deadline import fail_fast, opening_for, require_paths
 
@@ -423,10 +422,6 @@ class Link:
             return {path: error.copy(path=path) for path in paths}
         except StrongroomError:
             return {}  # a read fails too, and tells which answer it is
-
-    def confirm(self, path: str, version: Version | None, created: datetime | None) -> bool:
-        """Note that the store has just confirmed this version, or with None an absence, of a secret: see the cache."""
-        return self.cache.confirm(path, version, created)
 
     def creates(self, path: str) -> bool:
         """Return True if a read of `path` would create a credential; False if the store fails: a read says why."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -81,12 +81,22 @@ class Resolver:
         self._composed = composed
         self._sources = sources
         self._locate = locate
-        self.reads = ReadLog({*self._defaults, *composed})
+        self._warned: set[tuple[str, str, str]] = set()
 
-    def note(self, path: str, key: str | None, results: Sequence[LinkResult]) -> None:
-        """Log and tell each link's result, before a value is returned."""
+    def note(
+        self, path: str, key: str | None, results: Sequence[tuple[Link, tuple[Attempt, object]]], *, step: str = ""
+    ) -> None:
+        """Note each link's result, before a value is returned: see the module. `step` is that of the events."""
         for link, result in results:
-            self.reads.note(path, key, link, result)
+            attempt, found = result
+            self._log(path, key, link, attempt)
+            cached = isinstance(found, Reading) and found.cached and not found.stale
+            if cached:
+                hit_counter(link.name).count += 1
+            if events.auditors if cached else events.is_listening():
+                event = _event_of(path, key, link, result, step)
+                if event is not None:
+                    (events.emit_to_auditors if cached else events.emit)(event)
 
     def conclude(
         self, path: str, key: str | None, request: ReadRequest, results: Sequence[LinkResult], read: Read
@@ -127,7 +137,7 @@ class Resolver:
         if key is not None and (path, key) in self._defaults and isinstance(failure, SecretNotFoundError):
             default = protect(self._defaults[path, key])  # not the chain's own object
             attempts.append(Attempt(DEFAULT_STORE, Answer.FOUND, "the default of [secrets]"))
-            self.reads.log_default(path, key)
+            logger.debug("%s: no store has the key %s: the default of [secrets]", path, key)
             return _resolution(path, key, default, Reading(SensitiveDict({key: default})), attempts)
         if isinstance(failure, SecretNotFoundError | PermissionDeniedError):
             failure = self._advised(path, failure)
@@ -143,6 +153,20 @@ class Resolver:
             return failure
         return failure.copy(hint=". ".join(filter(None, (located, joined, failure.hint, sources))))
 
+    def _log(self, path: str, key: str | None, link: Link, attempt: Attempt) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
+            logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
+        # Only the read of a database's URL asks for a part of a secret without naming a key.
+        place = path, key or "url"
+        if place in self._defaults or place in self._composed:
+            return
+        if attempt.answer is Answer.KEY_MISSING and not link.ends_chain(attempt.answer):
+            warning = (link.name, path, attempt.reason)
+            if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
+                self._warned.add(warning)
+                logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
+
 
 def doubted(results: Sequence[LinkResult]) -> int | None:
     """Return the index of a link that was unavailable, if all links after it have confirmed the absence; else None.
@@ -155,47 +179,6 @@ def doubted(results: Sequence[LinkResult]) -> int | None:
         if answer not in _ABSENCES:
             return index if answer is Answer.UNAVAILABLE and index < last else None
     return None
-
-
-class ReadLog:
-    """Notes each result of a query: in the debug log, in the count of cached reads, and as an event.
-
-    Args:
-        replaced: path and key of each value with a default or a composition. A store need not have it.
-    """
-
-    def __init__(self, replaced: Container[tuple[str, str | None]] = ()) -> None:
-        self._replaced = replaced
-        self._warned: set[tuple[str, str, str]] = set()
-
-    def note(self, path: str, key: str | None, link: Link, result: tuple[Attempt, object], *, step: str = "") -> None:
-        """Note the result of the link; `step` is that of its event."""
-        attempt, found = result
-        self._log(path, key, link, attempt)
-        cached = isinstance(found, Reading) and found.cached and not found.stale
-        if cached:
-            hit_counter(link.name).count += 1
-        if events.auditors if cached else events.is_listening():
-            event = _event_of(path, key, link, result, step)
-            if event is not None:
-                (events.emit_to_auditors if cached else events.emit)(event)
-
-    def log_default(self, path: str, key: str) -> None:
-        """Log that the default of `[secrets]` was returned."""
-        logger.debug("%s: no store has the key %s: the default of [secrets]", path, key)
-
-    def _log(self, path: str, key: str | None, link: Link, attempt: Attempt) -> None:
-        if logger.isEnabledFor(logging.DEBUG):
-            answer = attempt.reason if attempt.answer is Answer.FOUND else f"{attempt.answer}: {attempt.reason}"
-            logger.debug("%s: store %s: %s (%.1f ms)", path, link.name, answer, attempt.seconds * 1000)
-        # Only the read of a database's URL asks for a part of a secret without naming a key.
-        if (path, key or "url") in self._replaced:
-            return
-        if attempt.answer is Answer.KEY_MISSING and not link.ends_chain(attempt.answer):
-            warning = (link.name, path, attempt.reason)
-            if warning not in self._warned and len(self._warned) < _MOST_WARNINGS:
-                self._warned.add(warning)
-                logger.warning("Store %s has %s, but %s", link.name, path, attempt.reason)
 
 
 def _resolution(path: str, key: str | None, value: Value, reading: Reading, attempts: Sequence[Attempt]) -> Resolution:

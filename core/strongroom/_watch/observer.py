@@ -144,7 +144,7 @@ class Observer:
                 unread[path] = before
             elif isinstance(version, StoreUnavailableError):
                 sightings[path] = before._replace(answer=Answer.UNAVAILABLE)
-            elif _is_unchanged(before, version) and link.confirm(path, before.version, before.created):
+            elif _is_unchanged(before, version) and link.cache.confirm(path, before.version, before.created):
                 sightings[path] = before._replace(answer=before.confirmed or before.answer)
             else:
                 unread[path] = before
