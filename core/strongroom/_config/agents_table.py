@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from strongroom._config import DEFAULT_PLACES, AgentsConfig, CommandConfig, RuleConfig
 from strongroom._config.document import Table, suggest
 from strongroom._config.setting_types import Limit, Text
-from strongroom.errors import InvalidPathError
 from strongroom.paths import parse_reference
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?|\[[0-9a-f:]+\](:[0-9]{1,5})?")
@@ -88,7 +87,7 @@ def _secret(row: Table, given: Mapping[str, Any]) -> tuple[str, str]:
         if others:
             row.fail("secret", f"is missing, and `{others[0]}` needs it")
         return "", ""
-    path, key = _reference(row, "secret", given["secret"])
+    path, key = row.parsed("secret", parse_reference, given["secret"])
     if sign and key is not None:
         row.fail("secret", "must be a PATH without a key: signing needs the access key and the secret key")
     if sign and others != ["sign"]:
@@ -138,17 +137,9 @@ def _command(name: str, row: Table) -> CommandConfig:
     table = row.table("secrets")
     secrets: dict[str, tuple[str, str]] = {}
     for variable in table.rest():
-        path, key = _reference(table, variable, table.text(variable) or "")
+        path, key = table.parsed(variable, parse_reference, table.text(variable) or "")
         if key is None:
             table.fail(variable, 'must be "PATH#KEY"')
         secrets[variable] = path, key
     row.close()
     return CommandConfig(name, tuple(given["command"]), given.get("description", ""), secrets)
-
-
-def _reference(row: Table, key: str, text: str) -> tuple[str, str | None]:
-    try:
-        return parse_reference(text)
-    except InvalidPathError as error:
-        fault = str(error)
-    return row.fail(key, fault)

@@ -6,16 +6,18 @@ A mistake is an error that names the file, and its position or the table and the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 from strongroom._config import Rank, Setting
 from strongroom._config.setting_types import Text, convert, kind, plain
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, InvalidPathError
 from strongroom.formats.choices import nearest
 from strongroom.secret import SensitiveDict, protect_data
+
+_T = TypeVar("_T")
 
 BARE_KEY = r"[A-Za-z0-9_-]+"
 """The pattern of a key that TOML allows without quotes."""
@@ -117,6 +119,14 @@ class Table:
     def text(self, key: str) -> str | None:
         """Return a non-empty string, or None."""
         return cast("str | None", self.values({key: Text}).get(key))
+
+    def parsed(self, key: str, parse: Callable[[str], _T], text: str, wanted: str = "") -> _T:
+        """Return `parse(text)`. Its InvalidPathError or ValueError becomes the fault of the key, after `wanted`."""
+        try:
+            return parse(text)
+        except (InvalidPathError, ValueError) as error:
+            fault = str(error)
+        return self.fail(key, f"{wanted}{fault}")
 
     def table(self, key: str) -> Table:
         """Return a table, empty if the key is missing."""

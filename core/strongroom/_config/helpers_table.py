@@ -13,7 +13,7 @@ from typing import Any
 from strongroom._config import HelperConfig, Place
 from strongroom._config.document import Table
 from strongroom._config.setting_types import Text, kind
-from strongroom.errors import InvalidDataError, InvalidPathError
+from strongroom.errors import InvalidDataError
 from strongroom.paths import parse_reference
 
 _PORTS = {"https": 443, "http": 80}
@@ -120,25 +120,10 @@ def _row(name: str, value: object, table: Table) -> HelperConfig:
         at, username = value, None
     else:
         table.fail(name, f'must be "PATH", or a table with `at` and `username`, not {kind(value)}')
-    place, path, key = _place(name, table), "", None
-    try:
-        path, key = parse_reference(str(at))
-    except InvalidPathError as error:
-        fault = str(error)
-    else:
-        fault = ""
-    if fault:
-        table.fail(name, fault)
+    place = table.parsed(name, parse_place, name)
+    path, key = table.parsed(name, parse_reference, str(at))
     if key is not None and username is None:
         table.fail(name, 'has a key and no user: write { at = "PATH#KEY", username = "…" }')
     if username is not None and not username.isprintable():
         table.fail(name, "has a user with a control character")
     return HelperConfig(name, place, path, key or "password", username, origin, found_file)
-
-
-def _place(name: str, table: Table) -> Place:
-    try:
-        return parse_place(name)
-    except ValueError as error:
-        fault = str(error)
-    return table.fail(name, fault)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from strongroom._config import ComposedPart, Composition, Generation, SecretConfig
 from strongroom._config.document import Table
 from strongroom._config.setting_types import Limit, Parser, Text, at_least, kind
-from strongroom.errors import InvalidDataError, InvalidPathError
+from strongroom.errors import InvalidDataError
 from strongroom.paths import check_key, check_path, parse_reference
 from strongroom.secret import Value, check_data
 
@@ -180,14 +180,13 @@ def _check_cycles(composed: Mapping[str, tuple[Table, list[str]]]) -> None:
 
 
 def _place(reference: str, table: Table, variable: str) -> tuple[str, str]:
+    return table.parsed(variable, _path_and_key, str(reference), 'must be "PATH#KEY": ')
+
+
+def _path_and_key(reference: str) -> tuple[str, str]:
     """Parse `PATH#KEY`, or `PATH/KEY` without a `#`."""
-    try:
-        path, key = parse_reference(str(reference))
-        if key is None:
-            path, _, key = path.rpartition("/")
-            check_key(key, check_path(path))
-    except InvalidPathError as error:
-        fault = str(error)
-    else:
-        return path, key
-    return table.fail(variable, f'must be "PATH#KEY": {fault}')
+    path, key = parse_reference(reference)
+    if key is None:
+        path, _, key = path.rpartition("/")
+        check_key(key, check_path(path))
+    return path, key
