@@ -75,36 +75,28 @@ class Threads:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    async def run(self, call: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def run(self, call: Callable[[], _R]) -> _R:
         """Return the call's result, from a thread, for a call whose parts have their own time."""
-        held = _Held(call, args, kwargs)
-        del args, kwargs  # a traceback that prints local variables would show them
-        return await _result(self._begin(held))
+        return await _result(self._begin(call))
 
-    async def run_in_time(self, call: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def run_in_time(self, call: Callable[[], _R]) -> _R:
         """`run`, within the time of one call, which begins before the call waits for a thread."""
-        held = _Held(call, args, kwargs)
-        del args, kwargs
         with time_limit(self.limit):
-            return await _result(self._begin(held))
+            return await _result(self._begin(call))
 
-    async def write(self, call: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def write(self, call: Callable[[], _R]) -> _R:
         """`run`, for a call that `close` and the end of the process wait for."""
-        held = _Held(call, args, kwargs)
-        del args, kwargs
-        return await _result(self._begin_write(held))
+        return await _result(self._begin_write(call))
 
-    async def write_in_turn(self, path: str, call: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def write_in_turn(self, path: str, call: Callable[[], _R]) -> _R:
         """`write`, within the time of one call, after all earlier ones of this path.
 
         The turn comes before the thread: writes that wait for each other would take the threads from reads.
         """
-        held = _Held(call, args, kwargs)
-        del args, kwargs
         with time_limit(self.limit):
             await self._take_turn(check_path(path))
             try:
-                begun = self._begin_write(held)
+                begun = self._begin_write(call)
             except BaseException:
                 self._end_turn(path)
                 raise
@@ -120,7 +112,7 @@ class Threads:
         import asyncio
 
         if events.auditors:
-            return await self.run_in_time(chain.resolve, path, key)
+            return await self.run_in_time(partial(chain.resolve, path, key))
         with time_limit(self.limit):
             for place in (path, (path, key)):
                 read, leads = self._join_or_lead(place, chain, path, key)
@@ -177,7 +169,7 @@ class Threads:
             read = self._reads.get(place)
             if read is not None and read.chain is chain and read.forgotten == chain.forgotten:
                 return read, False
-            begun = self._begin(_Held(chain.resolve, (path, key), {}))
+            begun = self._begin(partial(chain.resolve, path, key))
             read = self._reads[place] = _SharedRead(chain, key, begun)
         begun.add_done_callback(lambda _: self._end_read(place, read))
         return read, True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from strongroom._chain.answer import MISSING, Issue, Resolution, SecretBatch, WriteTarget
-from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_untimed
+from strongroom._chain.threads import in_loop, off_loop, off_loop_in_turn, off_loop_to_the_end, off_loop_untimed
 from strongroom._manager.assembly import ChainEntry, Parts, assemble, chain_entries, open_stores
 from strongroom.encoding import as_text
 from strongroom.errors import InvalidDataError, SecretNotFoundError, StrongroomError
@@ -252,7 +253,7 @@ class SecretsManager:
         self._parts.types.check(path, key, as_)
         if self._parts.types.file_name(path, key, as_) is not None:  # it writes a file
             get: Any = self.get_secret
-            return await self._threads.run_in_time(get, path, key, as_=as_, default=default, fresh=fresh)
+            return await self._threads.run_in_time(lambda: get(path, key, as_=as_, default=default, fresh=fresh))
         try:
             found = await self._aresolve(path, key, fresh=fresh)
         except SecretNotFoundError:
@@ -385,7 +386,8 @@ class SecretsManager:
         if not fresh and allow_dynamic is True and (cached := chain.cached(path, key)) is not None:
             return cached
         if fresh or allow_dynamic is not True:
-            return await self._threads.run_in_time(chain.resolve, path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+            resolve = partial(chain.resolve, path, key, fresh=fresh, allow_dynamic=allow_dynamic)
+            return await self._threads.run_in_time(resolve)
         return await self._threads.read(chain, path, key)
 
     def explain(self, path: str, key: str | None = None) -> Explanation:
@@ -522,11 +524,7 @@ class SecretsManager:
             self._parts.chain.check_store(store)
         return generate_missing(self._parts.chain, self._parts.config.secrets, store)
 
-    agenerate_missing = off_loop_untimed(generate_missing)
-
-    @in_loop(generate_missing)
-    async def _agenerate_missing(self, *, store: str | None = None) -> list[str]:
-        return await self._threads.write(self.generate_missing, store=store)
+    agenerate_missing = off_loop_to_the_end(generate_missing)
 
     def set_secret(
         self, path: str, data: Mapping[str, Value], *, store: str | None = None, replace: bool = False

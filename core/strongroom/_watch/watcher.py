@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -121,13 +121,13 @@ class Watcher:
 
         watch = self._new(paths, put, interval, ended=put)
         try:
-            await threads.run(self.begin, watch)
+            await threads.run(partial(self.begin, watch))
             while (change := await queue.get()) is not None:
                 yield change
         finally:
             thread = self._drop(watch)
             if thread is not None:
-                await threads.run(_join, thread)
+                await threads.run(partial(_join, thread))
 
     def end(self, watch: Watch) -> None:
         """Drop a watch, and wait for the thread if it was the last one."""

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -359,7 +360,7 @@ def test_no_more_than_128_threads_are_started(begun) -> None:
     threads, go = Threads(LONG), threading.Event()
 
     async def use() -> None:
-        calls = [asyncio.create_task(threads.run(go.wait, LONG)) for _ in range(200)]
+        calls = [asyncio.create_task(threads.run(partial(go.wait, LONG))) for _ in range(200)]
         await asyncio.sleep(0)
         assert len(begun) == 128
         go.set()
@@ -374,7 +375,7 @@ def test_the_time_that_a_call_waits_for_a_thread_counts(monkeypatch: pytest.Monk
     threads, go = Threads(5.0), threading.Event()
 
     async def use() -> None:
-        first = asyncio.create_task(threads.run(go.wait, LONG))
+        first = asyncio.create_task(threads.run(partial(go.wait, LONG)))
         second = asyncio.create_task(threads.run_in_time(remaining))
         await asyncio.sleep(0)  # both have begun
         await asyncio.sleep(0.05)
@@ -390,7 +391,7 @@ def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch, begun) -> None:
     monkeypatch.setattr(threads_module, "_IDLE", 0.01)
     threads = Threads(LONG)
     for _ in range(2):
-        assert asyncio.run(threads.run(int, "1")) == 1
+        assert asyncio.run(threads.run(lambda: 1)) == 1
         begun[-1].join(LONG)
         assert not begun[-1].is_alive()
     assert len(begun) == 2
