@@ -6,9 +6,10 @@ Every answer is checked, every failure is an error that names the rotator, and a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from strongroom._boundary import answers
 from strongroom._boundary.watchdog import Watchdog
@@ -16,6 +17,8 @@ from strongroom.errors import AuthenticationError, PermissionDeniedError, Strong
 from strongroom.rotate.spi import CredentialPair, RestoringRotator, Rotator, ServiceRotator
 from strongroom.secret import SensitiveDict, Value, protect_data
 from strongroom.store import time_limit
+
+_R = TypeVar("_R")
 
 STEP_LIMIT = 60.0
 """Seconds that one call of a rotator may take: half of a lease."""
@@ -105,50 +108,41 @@ class GuardedRotator(TransactionRotator):
         self._rotator = rotator
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
-        """Return the keys that change."""
-        with time_limit(STEP_LIMIT):
-            return self._watchdog.call(
-                self._path, lambda: answers.as_data(self._rotator.create(current), "create"), known=(current,)
-            )
+        return self._call("create", answers.as_data, current, known=(current,))
 
     def apply(self, credentials: CredentialPair) -> None:
-        """Make the service accept the new credential."""
-        self._perform("apply", credentials, changes=True)
+        credentials, known = _recorded(credentials)
+        self._call("apply", answers.as_nothing, credentials, known=known, changes=True)
 
     def prove(self, credentials: CredentialPair, keep_lease: Callable[[], object] = lambda: None) -> None:
-        """Return if the service accepts the new credential."""
         del keep_lease  # a call takes half of a lease at most
-        self._perform("prove", credentials)
+        credentials, known = _recorded(credentials)
+        self._call("prove", answers.as_nothing, credentials, known=known)
 
     def revoke(self, credentials: CredentialPair) -> tuple[str, ...]:
-        """End the old credential, and return the keys that the secret no longer needs."""
-        with time_limit(STEP_LIMIT):
-            credentials, known = _recorded(credentials)
-            return self._watchdog.call(
-                self._path,
-                lambda: answers.as_names(self._rotator.revoke(credentials), "revoke"),
-                changes=True,
-                known=known,
-            )
+        credentials, known = _recorded(credentials)
+        return self._call("revoke", answers.as_names, credentials, known=known, changes=True)
 
     def restored(self, stored: SensitiveDict, old: SensitiveDict) -> SensitiveDict:
-        """Return the secret that an undo stores."""
-        rotator = self._rotator
-        if not isinstance(rotator, RestoringRotator):
+        if not isinstance(self._rotator, RestoringRotator):
             return old
-        with time_limit(STEP_LIMIT):
-            answer = self._watchdog.call(
-                self._path, lambda: answers.as_data(rotator.restored(stored, old), "restored"), known=(stored, old)
-            )
-        return protect_data(answer)
+        return protect_data(self._call("restored", answers.as_data, stored, old, known=(stored, old)))
 
-    def _perform(self, method: str, credentials: CredentialPair, *, changes: bool = False) -> None:
-        call = getattr(self._rotator, method)
+    def _call(
+        self,
+        method: str,
+        check: Callable[[object, str], _R],
+        *given: object,
+        known: Sequence[SensitiveDict],
+        changes: bool = False,
+    ) -> _R:
+        """Return the checked answer of a method. No error shows a value of `known`."""
+
+        def call() -> _R:
+            return check(getattr(self._rotator, method)(*given), method)
+
         with time_limit(STEP_LIMIT):
-            credentials, known = _recorded(credentials)
-            self._watchdog.call(
-                self._path, lambda: answers.as_nothing(call(credentials), method), changes=changes, known=known
-            )
+            return self._watchdog.call(self._path, call, changes=changes, known=known)
 
 
 def _recorded(credentials: CredentialPair) -> tuple[CredentialPair, list[SensitiveDict]]:

@@ -64,12 +64,10 @@ class GuardedServiceRotator(TransactionRotator):
         return self._at_store(lambda store: _as_flag(self._rotator.finished(store, self._path)), changes=changes)
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
-        """Return no key: the service creates the new credential."""
-        del current
+        del current  # the service creates the new credential
         return {}
 
     def apply(self, credentials: CredentialPair) -> None:
-        """Start the rotation."""
         del credentials
         start: Callable[[SecretStore, str], object] = self._rotator.start  # a plugin may return anything
         self._at_store(
@@ -93,8 +91,7 @@ class GuardedServiceRotator(TransactionRotator):
             keep_lease()
 
     def revoke(self, credentials: CredentialPair) -> tuple[str, ...]:
-        """Return no key: the service ends the old credential."""
-        del credentials
+        del credentials  # the service ends the old one
         return ()
 
     def _at_store(self, operation: Callable[[SecretStore], _R], *, changes: str = "", starts: bool = False) -> _R:
@@ -134,11 +131,9 @@ class ServiceLedger(Ledger):
         self._record = _record(chain, about) if self.is_recorded else None
 
     def secret(self) -> Secret:
-        """Return a secret without keys: none of it is replaced by us."""
-        return Secret(self.path, SensitiveDict())
+        return Secret(self.path, SensitiveDict())  # none of its keys is replaced by us
 
     def change(self, update: Callable[[Mapping[str, Value]], Mapping[str, Value] | None]) -> Version | None:
-        """Change nothing."""
         del update
         return None
 
@@ -158,7 +153,6 @@ class ServiceLedger(Ledger):
         return state, version
 
     def save(self, state: RotationState, secret: Mapping[str, Value], expected: Version | None) -> Version:
-        """Write the record, if there is one."""
         return 0 if self._record is None else self._record.save(state, secret, expected)
 
     def _target(self, chain: Chain, store: str | None) -> WriteTarget:
