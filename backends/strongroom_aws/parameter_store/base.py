@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from strongroom.encoding import from_json, to_json
-from strongroom.errors import ConflictError, PermissionDeniedError
+from strongroom.errors import ConflictError, InvalidDataError, PermissionDeniedError
+from strongroom.formats.strict_json import read_json
 from strongroom.paths import entries_below
 from strongroom.secret import SensitiveStr, Value
 from strongroom.store import Health
-from strongroom.store.one_value import as_json, loaded, size_of
+from strongroom.store.one_value import as_json, size_of
 from strongroom_aws.errors import malformed
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_STANDARD, below, check_parameter_name
@@ -204,8 +205,8 @@ def unwrap(text: str) -> Value:
     """Return the value that `wrap` encoded. Other text is returned unchanged."""
     if text.startswith(_OPENING):
         try:
-            content = loaded(text)
-        except (ValueError, RecursionError):
+            content = read_json(text)
+        except InvalidDataError:
             return SensitiveStr(text)
         if isinstance(content, dict) and set(content) == {_WRAPPED}:
             return from_json(content[_WRAPPED])

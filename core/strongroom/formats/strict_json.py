@@ -93,9 +93,9 @@ def read_json(text: str) -> Any:  # any of JSON's types
             Never quotes the text.
     """
     faults: list[str] = []
-    if excess := _excess(text):
+    if fault := excess(text):
         del text
-        raise InvalidDataError(None, excess)
+        raise InvalidDataError(None, fault)
 
     def refuse(constant: str) -> NoReturn:
         faults.append(f"{constant} is not JSON")
@@ -134,7 +134,7 @@ def repeated_name(pairs: Iterable[tuple[str, Any]]) -> str:
     return f"the name {repeated!r} appears twice"
 
 
-def _excess(text: str) -> str:
+def excess(text: str) -> str:
     """Return why the document would take too long to parse, or the empty string."""
     if text.count(",") + text.count(":") > MAX_MARKS:
         return f"too many fields: more than {MAX_MARKS:,} commas and colons"

@@ -19,9 +19,9 @@ from enum import StrEnum
 from typing import Any
 
 from strongroom.encoding import from_json, to_json
-from strongroom.errors import StoreError
-from strongroom.formats.strict_json import exact_float
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data, conceal, protect, protect_data
+from strongroom.errors import InvalidDataError, StoreError
+from strongroom.formats.strict_json import excess, read_json
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data, protect_data
 
 VALUE = "value"
 """The single key of a secret that is one text or binary, as in the store of files."""
@@ -63,13 +63,19 @@ def fold(data: Mapping[str, Value], form: Form | None) -> SensitiveStr | bytes:
     Args:
         data: the keys.
         form: the wanted form; None for JSON.
+
+    Raises:
+        InvalidDataError: the keys have too many fields or objects to be read back.
     """
     value = data[VALUE] if set(data) == {VALUE} else None
     if form is Form.BINARY and isinstance(value, bytes) and value:
         return value
     if form is Form.TEXT and isinstance(value, str) and value and unfold(value)[0] is Form.TEXT:
         return SensitiveStr(value)
-    return as_json({key: to_json(item) for key, item in data.items()})
+    content = as_json({key: to_json(item) for key, item in data.items()})
+    if fault := excess(content):  # it would be read back as text
+        raise InvalidDataError(None, fault)
+    return content
 
 
 def as_json(content: Any) -> SensitiveStr:
@@ -82,37 +88,13 @@ def size_of(content: str | bytes) -> int:
     return len(content.encode() if isinstance(content, str) else content)
 
 
-class _InexactError(ValueError):
-    """The keys would not give back the same text."""
-
-
 def _keys(text: str) -> SensitiveDict | None:
     """Return the keys of a JSON text, or None if they do not represent it exactly."""
     try:
-        parsed = loaded(text)
+        parsed = read_json(text)
         if not isinstance(parsed, dict) or not parsed:
             return None
         keys = check_data("", {name: from_json(item) for name, item in parsed.items()})
-    except (ValueError, RecursionError, StoreError):
+    except StoreError:
         return None
-    written = {name: to_json(item) for name, item in keys.items()}
-    return keys if written == conceal(parsed) else None
-
-
-def loaded(text: str) -> Any:
-    """Parse JSON without loss.
-
-    Raises:
-        ValueError, RecursionError: it is not JSON, a number would be rounded, or a name is repeated.
-    """
-    return protect(json.loads(text, object_pairs_hook=_object, parse_float=exact_float, parse_constant=_constant))
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise _InexactError
-    return dict(pairs)
-
-
-def _constant(_: str) -> float:
-    raise _InexactError
+    return keys if {name: to_json(item) for name, item in keys.items()} == parsed else None

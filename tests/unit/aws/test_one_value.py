@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.errors import StoreError
+from strongroom.errors import InvalidDataError, StoreError
 from strongroom.secret import check_data, same
 from strongroom.store.one_value import VALUE, Form, fold, unfold
 from strongroom_aws.parameter_store.base import unwrap, without_references, wrap
@@ -128,3 +128,9 @@ def test_text_is_a_parameter_as_it_is():
     """Other tools read the same parameter."""
     for text in ("hunter2", "-----BEGIN KEY-----\nabc\n", " led", "5432", '{"json": true}', "🔑", "}}"):
         assert wrap(text) == text
+
+
+def test_keys_that_could_not_be_read_back_are_refused():
+    """A reader takes JSON with more than 100,000 objects for text."""
+    with pytest.raises(InvalidDataError, match="too many objects"):
+        fold({"rows": [{}] * 100_001}, None)
