@@ -28,6 +28,14 @@ def unexpected(method: str, answer: object, expected: str, part: str = "") -> An
     return AnswerError(f"{method}() returned {f'{part} of type {kind}' if part else kind}, expected {expected}")
 
 
+def check_fields(method: str, answer: object, **kinds: Any) -> None:
+    """Raise an error if a field of an answer, or of a part of it, is not of its declared type."""
+    title = type(answer).__name__
+    for name, kind in kinds.items():
+        if not isinstance(field := getattr(answer, name), kind):
+            raise unexpected(method, field, f"the type that {title} declares", f"a {title} with {name}")
+
+
 def as_secret(answer: Any, method: str, path: str, *_: object) -> Secret:
     """Return the secret at `path`."""
     if not isinstance(answer, Secret):
@@ -110,9 +118,7 @@ def as_version_info(info: object, method: str, *_: object) -> VersionInfo:
         raise unexpected(method, info.version, "int or str", "a version")
     for time in filter(None, (info.created, info.deleted_at)):
         as_time(method, time, "a time")
-    for flag in (info.deleted, info.destroyed):
-        if not isinstance(flag, bool):
-            raise unexpected(method, flag, "bool", "deleted or destroyed")
+    check_fields(method, info, deleted=bool, destroyed=bool)
     return info
 
 
@@ -147,31 +153,16 @@ def as_health(answer: object, *_: object) -> Health:
     """Return the answer to `probe`."""
     if not isinstance(answer, Health):
         raise unexpected("probe", answer, "Health")
-    for name, part, kinds in (
-        ("ok", answer.ok, bool),
-        ("detail", answer.detail, str),
-        ("facts", answer.facts, Mapping),
-        ("checks", answer.checks, tuple | list),
-        ("error", answer.error, StrongroomError | None),
-    ):
-        if not isinstance(part, kinds):
-            raise unexpected("probe", part, "the type that Health declares", f"a Health with {name}")
+    error = StrongroomError | None
+    check_fields("probe", answer, ok=bool, detail=str, facts=Mapping, checks=tuple | list, error=error)
     for part in (part for fact in answer.facts.items() for part in fact):
         if not isinstance(part, str):
             raise unexpected("probe", part, "str", "a fact")
     for check in answer.checks:
-        _check_check(check)
+        if not isinstance(check, Check):
+            raise unexpected("probe", check, "Check", "a check")
+        check_fields("probe", check, name=str, detail=str, hint=str, state=CheckState)
     return answer
-
-
-def _check_check(check: object) -> None:
-    if not isinstance(check, Check):
-        raise unexpected("probe", check, "Check", "a check")
-    for text in (check.name, check.detail, check.hint):
-        if not isinstance(text, str):
-            raise unexpected("probe", text, "str", "a check with a text")
-    if not isinstance(check.state, CheckState):
-        raise unexpected("probe", check.state, "CheckState", "a check with a state")
 
 
 def as_iterator(answer: Any, method: str) -> Iterator[Any]:

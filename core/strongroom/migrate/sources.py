@@ -387,15 +387,7 @@ def check_outcome(answer: object) -> MigrationOutcome:
     """Return an outcome of an exporter, if it is one."""
     if not isinstance(answer, MigrationOutcome):
         raise answers.unexpected("write", answer, "MigrationOutcome", "an item")
-    for name, part, kind in (
-        ("path", answer.path, str),
-        ("version", answer.version, int | str | None),
-        ("error", answer.error, StrongroomError | None),
-    ):
-        if not isinstance(part, kind):
-            raise answers.unexpected(
-                "write", part, "the type that MigrationOutcome declares", f"a MigrationOutcome with {name}"
-            )
+    answers.check_fields("write", answer, path=str, version=int | str | None, error=StrongroomError | None)
     return answer
 
 
@@ -415,9 +407,7 @@ def check_item(item: object) -> Secret | Failure:
         return answers.as_secret(item, "items", item.path)
     if not isinstance(item, Failure):
         raise answers.unexpected("items", item, "Secret or Failure", "an item")
-    for name, part, kind in (("name", item.name, str), ("error", item.error, StrongroomError)):
-        if not isinstance(part, kind):
-            raise answers.unexpected("items", part, kind.__name__, f"a Failure with {name}")
+    answers.check_fields("items", item, name=str, error=StrongroomError)
     return item
 
 

@@ -93,7 +93,7 @@ def test_a_failed_check_outweighs_what_the_store_says():
     [
         ({"ok": True}, "probe() returned dict, expected Health"),
         (Health(ok=True, checks=("fine",)), "probe() returned a check of type str"),
-        (Health(ok=True, checks=(Check("unsealed", "failed"),)), "probe() returned a check with a state of type str"),
+        (Health(ok=True, checks=(Check("unsealed", "failed"),)), "probe() returned a Check with state of type str"),
     ],
 )
 def test_an_answer_that_is_no_health_is_a_bug_of_the_plugin(answer, words):

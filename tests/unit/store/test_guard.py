@@ -716,7 +716,7 @@ WRONG_ANSWERS = {
         ([1], "versions() returned an item of type int, expected VersionInfo"),
         ([VersionInfo(None)], "versions() returned a version of type NoneType, expected int or str"),
         ([VersionInfo(1, MOMENT.replace(tzinfo=None))], "versions() returned a time without a time zone"),
-        ([VersionInfo(1, deleted=None)], "versions() returned deleted or destroyed of type NoneType, expected bool"),
+        ([VersionInfo(1, deleted=None)], "versions() returned a VersionInfo with deleted of type NoneType, expected"),
     ],
     ("kept_versions", lambda guarded: guarded.kept_versions("app/db")): [
         (None, "kept_versions() returned NoneType, expected int"),
@@ -731,10 +731,10 @@ WRONG_ANSWERS = {
         (Health(ok=None), "probe() returned a Health with ok of type NoneType, expected the type that Health declares"),
         (Health(ok=True, checks=("ok",)), "probe() returned a check of type str, expected Check"),
         (Health(ok=True, checks=None), "probe() returned a Health with checks of type NoneType, expected the type"),
-        (Health(ok=True, checks=(Check("a", "ok"),)), "probe() returned a check with a state of type str, expected"),
+        (Health(ok=True, checks=(Check("a", "ok"),)), "probe() returned a Check with state of type str, expected"),
         (
             Health(ok=True, checks=(Check(None, CheckState.OK),)),
-            "probe() returned a check with a text of type NoneType",
+            "probe() returned a Check with name of type NoneType",
         ),
         (Health(ok=False, error=ValueError()), "probe() returned a Health with error of type ValueError, expected"),
         (Health(ok=True, facts={"a": 1}), "probe() returned a fact of type int, expected str"),
