@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack, closing
 from typing import ClassVar, TypeAlias
 
 import pytest
@@ -144,87 +145,84 @@ class ImporterContract(_Declared):
         """
         pytest.skip("the fixture `misnamed` is not overridden")
 
-    def test_import_and_protocol(self, importing: Importing) -> None:
-        """Its module is imported quickly and silently, and its traits, if it has any, name a protocol that exists."""
-        importer = importing({})
-        self._check_plugin(importer)
-        importer.close()
+    @pytest.fixture
+    def imported(self, importing: Importing) -> Iterator[Importing]:
+        """Return `importing`, which closes its importers after the test."""
+        with ExitStack() as stack:
+            yield lambda contents: stack.enter_context(closing(importing(contents)))
 
-    def test_it_is_an_importer(self, importing: Importing) -> None:
+    def test_import_and_protocol(self, imported: Importing) -> None:
+        """Its module is imported quickly and silently, and its traits, if it has any, name a protocol that exists."""
+        importer = imported({})
+        self._check_plugin(importer)
+
+    def test_it_is_an_importer(self, imported: Importing) -> None:
         """It has the methods, and `items` returns an iterator."""
-        importer = importing({"contract/app": secret_data()})
+        importer = imported({"contract/app": secret_data()})
         assert isinstance(importer, Importer)
         items = importer.items()
         assert isinstance(items, Iterator), "items() must return an iterator, so that memory is bounded"
         assert len(list(items)) == 1
-        importer.close()
 
-    def test_every_secret_comes_once(self, importing: Importing) -> None:
+    def test_every_secret_comes_once(self, imported: Importing) -> None:
         """Each secret has its path and all its keys, also if some paths are below others."""
-        importer = importing(_SOME)
+        importer = imported(_SOME)
         secrets = _secrets(list(importer.items()))
         assert len({secret.path for secret in secrets}) == len(secrets), "a path was yielded twice"
         assert {secret.path for secret in secrets} == set(_SOME), "the paths differ from those of the source"
         changed = [secret.path for secret in secrets if not same(secret.data, _SOME[secret.path])]
         assert not changed, f"{', '.join(changed)} changed"
         assert not shows_value(repr(secrets))
-        importer.close()
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrize with the hard inputs that the source can hold."""
         if "case" in metafunc.fixturenames:
             metafunc.parametrize("case", [case for case in CASES if case.name not in self.cannot_hold], ids=str)
 
-    def test_hard_input_survives(self, importing: Importing, case: Case) -> None:
+    def test_hard_input_survives(self, imported: Importing, case: Case) -> None:
         """A hard input is read exactly."""
-        importer = importing({case.path: case.data})
+        importer = imported({case.path: case.data})
         (secret,) = _secrets(list(importer.items()))
         check_data(check_path(secret.path), secret.data)
         assert secret.path == case.path
         assert secret.data.keys() == case.data.keys()
         changed = [key for key in case.data if not same(secret.data[key], case.data[key])]
         assert not changed, f"{case.name}: {', '.join(map(repr, changed))} changed"
-        importer.close()
 
-    def test_it_gives_the_same_again(self, importing: Importing) -> None:
+    def test_it_gives_the_same_again(self, imported: Importing) -> None:
         """A migration reads its source for the plan and again for the run."""
-        importer = importing(_SOME)
+        importer = imported(_SOME)
         first, second = ({s.path: s.data for s in _secrets(list(importer.items()))} for _ in range(2))
         assert first.keys() == second.keys(), "the second call yielded other secrets"
         assert same(first, second)
-        importer.close()
 
-    def test_it_can_be_left_in_the_middle(self, importing: Importing) -> None:
+    def test_it_can_be_left_in_the_middle(self, imported: Importing) -> None:
         """A second call yields all items, also if the first one was left after one item."""
-        importer = importing(_SOME)
+        importer = imported(_SOME)
         next(importer.items())
         assert len(list(importer.items())) == len(_SOME)
-        importer.close()
 
-    def test_an_empty_source_gives_nothing(self, importing: Importing) -> None:
+    def test_an_empty_source_gives_nothing(self, imported: Importing) -> None:
         """An empty source yields nothing and raises nothing."""
-        importer = importing({})
+        importer = imported({})
         assert list(importer.items()) == []
-        importer.close()
 
-    def test_items_have_the_declared_types(self, importing: Importing) -> None:
+    def test_items_have_the_declared_types(self, imported: Importing) -> None:
         """Each is a `Secret` with a valid path, exact values, labels of text, and a time with a time zone."""
-        importer = importing(_SOME)
+        importer = imported(_SOME)
         for item in importer.items():
             check_item(item)
-        importer.close()
 
-    def test_large_secret_survives_or_is_an_error(self, importing: Importing) -> None:
+    def test_large_secret_survives_or_is_an_error(self, imported: Importing) -> None:
         """A value of 1 MiB is read exactly, or is a failure. It is never cut."""
         large = {"key": "x" * _LARGE, "own": "small"}
-        importer = importing({"contract/large": large})
+        importer = imported({"contract/large": large})
         try:
             (item,) = list(importer.items())
         except StrongroomError as error:
             examine(error)
         else:
             assert isinstance(item, Failure) or same(item.data, large), "a large value changed"
-        importer.close()
 
     def test_name_that_is_no_path_is_a_failure(self, misnamed: Importer) -> None:
         """It hides no other secret, and no secret has a path that Strongroom refuses."""
@@ -234,7 +232,6 @@ class ImporterContract(_Declared):
             check_item(secret)
         assert secrets, "the secret with a good name was not yielded"
         assert len(items) > len(secrets), "no failure was yielded for the invalid name"
-        misnamed.close()
 
     def test_close_ends_connections_and_threads(self, importing: Importing) -> None:
         """After `close`, also in the middle of the items, nothing is left. A second `close` does nothing."""

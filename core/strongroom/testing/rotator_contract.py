@@ -106,13 +106,12 @@ class RotatorContract(Supervised):
     @pytest.fixture
     def made(
         self, rotator: Rotator, current: Mapping[str, Value], read: Read, _silent_logs: set[str]
-    ) -> Iterator[CredentialPair]:
-        """Yield the current and a new credential. Nothing is applied yet."""
+    ) -> CredentialPair:
+        """Return the current and a new credential. Nothing is applied yet."""
         old = protect_data(current)
         credentials = CredentialPair(_PATH, old=old, new=protect_data({**old, **rotator.create(old)}), read=read)
         _silent_logs.update(_values(credentials))
-        yield credentials
-        rotator.close()
+        return credentials
 
     # --- create -------------------------------------------------------------------------------------------------------
 
@@ -228,7 +227,6 @@ class RotatorContract(Supervised):
             getattr(rotator, method)(credentials)
         assert time.monotonic() - began < _PATIENCE, f"{method} does not heed the time that it has"
         _examine(caught.value, credentials)
-        rotator.close()
 
 
 _OF_A_SERVICE = (

@@ -137,10 +137,11 @@ def needs(guarded: GuardedStore, *capabilities: str) -> GuardedStore:
     return guarded
 
 
-def in_time(call: Callable[[], object], limit: float = LIMIT) -> None:
-    """Call, and assert that it ends within `limit` seconds, and a grace for busy machines."""
+@contextmanager
+def in_time(limit: float = LIMIT) -> Iterator[None]:
+    """Assert that the block ends within `limit` seconds, and a grace for busy machines."""
     began = time.monotonic()
-    call()
+    yield
     taken = time.monotonic() - began
     assert taken < limit + _GRACE, f"it took {taken:.1f} s, and had {limit:g} s"
 

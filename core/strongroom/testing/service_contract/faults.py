@@ -94,8 +94,8 @@ class FaultContract(ServiceContractBase):
             if not OPERATIONS[name].changes:
                 assert not isinstance(caught.value, WriteOutcomeUnknownError), f"{name} changes nothing"
 
-        with ThreadPoolExecutor(len(operations)) as pool:
-            in_time(lambda: list(pool.map(end, operations)))
+        with ThreadPoolExecutor(len(operations)) as pool, in_time():
+            list(pool.map(end, operations))
 
     def test_silent_batch_has_an_outage_for_each_item(self, service: FaultyService, opened: Opened) -> None:
         """A bulk read and a bulk write yield each path with its error, in time."""
@@ -103,14 +103,10 @@ class FaultContract(ServiceContractBase):
         self.meet(service, "silent")
         paths = [f"contract/{number:03}" for number in range(_BATCH)]
         outcomes: list[tuple[str, object]] = []
-
-        def run() -> None:
-            with time_limit(LIMIT):
-                outcomes.extend(guarded.read_many(paths))
-                if "writable" in guarded.capabilities:
-                    outcomes.extend(guarded.write_many((path, secret_data()) for path in paths))
-
-        in_time(run)
+        with in_time(), time_limit(LIMIT):
+            outcomes.extend(guarded.read_many(paths))
+            if "writable" in guarded.capabilities:
+                outcomes.extend(guarded.write_many((path, secret_data()) for path in paths))
         assert {path for path, _ in outcomes} == set(paths)
         others = {type(outcome).__name__ for _, outcome in outcomes if not isinstance(outcome, StoreUnavailableError)}
         assert not others, f"an item has {', '.join(sorted(others))} instead of the outage"
@@ -120,12 +116,8 @@ class FaultContract(ServiceContractBase):
         """The service may still make it: neither success nor failure is certain."""
         guarded, make = _prepared(opened, change)
         self.meet(service, "silent", only="changes")
-
-        def run() -> None:
-            with time_limit(LIMIT), fails(WriteOutcomeUnknownError):
-                make(guarded, PATH)
-
-        in_time(run)
+        with in_time(), time_limit(LIMIT), fails(WriteOutcomeUnknownError):
+            make(guarded, PATH)
 
     def test_service_that_answers_again_is_used_again(self, service: FaultyService, opened: Opened) -> None:
         """After a silence, the next read is answered."""
@@ -205,12 +197,8 @@ class FaultContract(ServiceContractBase):
         """If another link can answer, a read gives up long before its deadline."""
         guarded = opened({PATH: secret_data(own="old")})
         self.meet(service, "failed")
-
-        def run() -> None:
-            with time_limit(PATIENCE), fail_fast(), fails(StoreUnavailableError):
-                guarded.read(PATH)
-
-        in_time(run, _HASTE)
+        with in_time(_HASTE), time_limit(PATIENCE), fail_fast(), fails(StoreUnavailableError):
+            guarded.read(PATH)
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
@@ -228,16 +216,10 @@ class FaultContract(ServiceContractBase):
         """The store cannot look up whether the change was made: its outcome is unknown, in time."""
         guarded, make = _prepared(opened, change)
         self.meet(service, "lost", times=1, only="changes", then="silent")
-        caught: list[StoreError] = []
-
-        def run() -> None:
-            with time_limit(LIMIT), fails(StoreUnavailableError) as failure:
-                make(guarded, PATH)
-            caught.append(failure.value)
-
-        in_time(run)
+        with in_time(), time_limit(LIMIT), fails(StoreUnavailableError) as caught:
+            make(guarded, PATH)
         service.heal()
-        _tells_the_truth(guarded, change, caught[0])
+        _tells_the_truth(guarded, change, caught.value)
 
     @each_change
     @pytest.mark.parametrize("fault", ["failed", "odd", "misdirected", "redirected"])
@@ -396,12 +378,8 @@ class FaultContract(ServiceContractBase):
         """A list that fails on its second page is an error, in time."""
         guarded, _ = self._pages(opened)
         self.meet(service, fault, after=1)
-
-        def run() -> None:
-            with time_limit(LIMIT), fails(StoreUnavailableError):
-                list(guarded.list_entries("contract"))
-
-        in_time(run)
+        with in_time(), time_limit(LIMIT), fails(StoreUnavailableError):
+            list(guarded.list_entries("contract"))
 
     @pytest.mark.parametrize("fault", ["throttled", "failed", "lost"])
     def test_page_that_failed_once_is_asked_for_again(
@@ -480,10 +458,6 @@ def _tells_the_truth(guarded: GuardedStore, change: str, failure: StoreError | N
 
 def _is_an_outage(call: Callable[[], object]) -> None:
     """Assert that it ends in time, with an outage that leaves no doubt."""
-
-    def run() -> None:
-        with time_limit(LIMIT), fails(StoreUnavailableError) as caught:
-            call()
-        assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was carried out"
-
-    in_time(run)
+    with in_time(), time_limit(LIMIT), fails(StoreUnavailableError) as caught:
+        call()
+    assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was carried out"

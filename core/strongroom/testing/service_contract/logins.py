@@ -38,16 +38,13 @@ class LoginContract(ServiceContractBase):
         self._without_tokens(service, opened)
         guarded = opened()
         self.meet(service, fault, only="logins")
-
-        def run() -> None:
+        with in_time(2 * LIMIT):
             with time_limit(LIMIT), fails(StoreUnavailableError):
                 guarded.read(PATH)
             if "writable" in guarded.capabilities and fault != "silent":  # a busy machine may miss its end
                 with time_limit(LIMIT), fails(StoreUnavailableError) as caught:
                     guarded.write(PATH, secret_data(own="new"))
                 assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was sent without a token"
-
-        in_time(run, 2 * LIMIT)
         _asked(service)
         service.heal()
         with time_limit(PATIENCE):

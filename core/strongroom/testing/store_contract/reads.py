@@ -226,7 +226,6 @@ class ReadContract(ContractBase):
         assert isinstance(outcomes[PATH], Secret)
         if "listable" in guarded.capabilities:
             assert PATH.rpartition("/")[2] in list(guarded.list_entries("contract"))
-        guarded.close()
 
     # --- bulk, health -------------------------------------------------------------------------------------------------
 
