@@ -60,7 +60,7 @@ _MOST_RETURNED = 100
 
 @final
 class GuardedStore:
-    """A store behind its guard.
+    """A store behind its guard, with the methods of `strongroom.store` and of `strongroom.migrate.spi.MigrationHints`.
 
     It raises `UnsupportedOperationError` for a capability that the store lacks. Every answer is checked. Every error of
     the store leaves as one of `strongroom.errors`, with the store's name and without the store's frames: a traceback
@@ -151,7 +151,6 @@ class GuardedStore:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Secret:
-        """Return the whole secret at `path`."""
         check_path(path)
         watchdog = self._watchdog
         if plugin_calls.watched or not watchdog.direct or watchdog.closed:
@@ -174,7 +173,6 @@ class GuardedStore:
             return True
 
     def read_key(self, path: str, key: str) -> Value:
-        """Return one key, from a store with single-key reads."""
         value = protect(self._operate("read_key", path, key))
         observed(path, {key: value})
         return value
@@ -230,13 +228,11 @@ class GuardedStore:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, path: str, data: Mapping[str, Value]) -> Version | None:
-        """Replace the whole secret."""
         data = conceal(data)
         version: Version | None = self._operate("write", path, data)
         return version
 
     def write_if(self, path: str, data: Mapping[str, Value], expected: Version | None) -> Version | None:
-        """Replace the whole secret if its newest version is `expected`; None expects that it does not exist."""
         data = conceal(data)
         version: Version | None = self._operate("write_if", path, data, expected)
         return version
@@ -250,7 +246,6 @@ class GuardedStore:
         return self._many("write_many_if", map(_concealed, items))
 
     def delete(self, path: str) -> None:
-        """Delete the secret."""
         self._operate("delete", path)
 
     def delete_many(self, paths: Iterable[str]) -> Iterator[tuple[str, StoreError | None]]:
@@ -260,7 +255,6 @@ class GuardedStore:
     # --- versions -----------------------------------------------------------------------------------------------------
 
     def versions(self, path: str) -> list[VersionInfo]:
-        """Return every version, oldest first."""
         found: list[VersionInfo] = self._operate("versions", path)
         return found
 
@@ -271,7 +265,6 @@ class GuardedStore:
         return self._many("newest_versions", ((path,) for path in paths))
 
     def read_version(self, path: str, version: Version) -> Secret:
-        """Return one version of a secret."""
         secret: Secret = self._operate("read_version", path, version)
         return secret
 
@@ -283,7 +276,6 @@ class GuardedStore:
         return count
 
     def undelete(self, path: str, version: Version) -> None:
-        """Make a deleted version readable again."""
         self._operate("undelete", path, version)
 
     def destroy(self, path: str, version: Version) -> None:
@@ -299,25 +291,20 @@ class GuardedStore:
     # --- hints for migrations (`strongroom.migrate.spi.MigrationHints`) -----------------------------------------------
 
     def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Raise the error that a write would raise, as far as the store can know without writing."""
         data = conceal(data)
         self._hint("vet", path, data)
 
     def vet_many(self, items: Items) -> Iterator[tuple[str, StoreError | None]]:
-        """Yield each path with None or the error that writing all these secrets together would raise for it."""
         return self._many("vet_many", map(_concealed, items))
 
     def vet_labels(self, path: str, labels: Mapping[str, str]) -> None:
-        """Raise the error that `write_metadata` would raise, as far as the store can know without writing."""
         self._hint("vet_labels", path, labels)
 
     def cautions(self, path: str) -> tuple[str, ...]:
-        """Return the features that a copy of the secret would lack, in words."""
         found: tuple[str, ...] | None = self._hint("cautions", path)
         return found or ()
 
     def write_formed(self, path: str, data: Mapping[str, Value], form: Mapping[str, str]) -> Version | None:
-        """Replace the whole secret, in the form that these labels name."""
         data = conceal(data)
         version: Version | None = self._operate("write_formed", path, data, form)
         return version

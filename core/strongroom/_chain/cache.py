@@ -158,9 +158,6 @@ class MemoryCache:
         self.flights: dict[str, Flight] = {}
         self.insisting: dict[str, Flight] = {}
 
-    def __repr__(self) -> str:
-        return f"MemoryCache({self._owner!r}, {len(self)} entries)"
-
     def __len__(self) -> int:
         return len(self._secrets.snapshots) + len(self._absences.snapshots)
 

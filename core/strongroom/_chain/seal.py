@@ -65,9 +65,6 @@ class Sealer:
 
         return InvalidTag
 
-    def __repr__(self) -> str:
-        return "Sealer()"
-
     @property
     def spent(self) -> bool:
         """True if the key has sealed as often as one key may."""

@@ -74,9 +74,6 @@ class Table:
         self.document = document
         self.name = name
 
-    def __repr__(self) -> str:
-        return f"Table({self.where()!r})"
-
     def __contains__(self, key: str) -> bool:
         return key in self._values
 

@@ -102,9 +102,6 @@ class Container:
         self._most_bytes = most_bytes
         self._most_pages = max(16, most_bytes // _PAGE)
 
-    def __repr__(self) -> str:
-        return f"Container({str(self._folder)!r})"
-
     def keys(self, *, create: bool = False) -> Keys | None:
         """Return the keys of the folder; None if there is no cache yet."""
         return self.ring.current(create=create)

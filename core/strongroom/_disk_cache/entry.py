@@ -180,9 +180,6 @@ class Ciphers:
         self._keys = keys
         self._known: dict[tuple[bytes, bytes], Any] = {}
 
-    def __repr__(self) -> str:
-        return "Ciphers()"
-
     def of(self, salt: bytes, version: bytes = _FORMAT) -> Any:  # an AESGCM: imported at first use
         """Return the cipher for a salt, in a version of the format."""
         cipher = self._known.get((salt, version))

@@ -81,9 +81,6 @@ class KeyRing:
         self._file = folder / ROOT_KEY
         self._known: tuple[object, Keys] | None = None
 
-    def __repr__(self) -> str:
-        return f"KeyRing({str(self._folder)!r})"
-
     def current(self, *, create: bool = False) -> Keys | None:
         """Return the keys, or None if there is no root key and `create` is False.
 

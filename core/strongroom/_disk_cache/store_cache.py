@@ -85,9 +85,6 @@ class StoreCache:
         self._warned = False
         self._disabled = config.ttl <= 0
 
-    def __repr__(self) -> str:
-        return f"StoreCache({self._store!r})"
-
     def covers(self, path: str) -> bool:
         if self._disabled or any(fnmatchcase(path, pattern) for pattern in self._config.never):
             return False

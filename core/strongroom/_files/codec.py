@@ -61,7 +61,7 @@ class Codec(Protocol):
         ...
 
 
-def as_text(content: bytes, *, bom: bool = True) -> SensitiveStr:
+def as_text(content: bytes) -> SensitiveStr:
     """Decode UTF-8, without a byte order mark at the beginning.
 
     Raises:
@@ -69,7 +69,7 @@ def as_text(content: bytes, *, bom: bool = True) -> SensitiveStr:
     """
     line = 0
     try:
-        return SensitiveStr(content.decode("utf-8-sig" if bom else "utf-8"))
+        return SensitiveStr(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     # Outside the `except`: a decoder's error holds the whole content.
@@ -100,6 +100,16 @@ def checked(path: str, data: Mapping[str, Value]) -> SensitiveDict:
     return check_data(check_path(path), data)
 
 
+def check_numbers(path: str, data: Mapping[str, Value]) -> None:
+    """Refuse integers with more digits than Python reads.
+
+    Raises:
+        InvalidDataError: names the path and the key.
+    """
+    for key, value in data.items():
+        json_text(path, key, value)
+
+
 class JsonCodec:
     """The format `json`: an object of paths, each an object of keys. It holds every value.
 
@@ -119,10 +129,7 @@ class JsonCodec:
         tree = {path: {key: to_json(value) for key, value in data.items()} for path, data in contents.items()}
         return f"{json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=2)}\n".encode()
 
-    def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuse integers with more digits than Python reads."""
-        for key, value in data.items():
-            json_text(path, key, value)
+    vet = staticmethod(check_numbers)
 
 
 def secrets_of(tree: object) -> dict[str, SensitiveDict]:

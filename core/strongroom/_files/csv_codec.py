@@ -11,7 +11,7 @@ import csv
 import io
 from collections.abc import Mapping
 
-from strongroom._files.codec import Contents, as_text, check_marks, checked
+from strongroom._files.codec import Contents, as_text, check_marks, check_numbers, checked
 from strongroom.encoding import from_json, json_text
 from strongroom.errors import InvalidDataError
 from strongroom.formats.strict_json import read_json
@@ -75,10 +75,7 @@ class CsvCodec:
                 rows.writerow((path, key, *_to_typed(path, key, value)))
         return text.getvalue().encode()
 
-    def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuse integers with more digits than Python reads."""
-        for key, value in data.items():
-            _to_typed(path, key, value)
+    vet = staticmethod(check_numbers)
 
 
 def _columns(row: list[str]) -> list[str]:

@@ -61,9 +61,6 @@ class FileStore:
         self._snapshot: _Snapshot | None = None
         self._lock = fork_safe_lock(self, "_lock")
 
-    def __repr__(self) -> str:
-        return f"FileStore({str(self._file)!r}, {self._codec.name})"
-
     def close(self) -> None:
         with self._lock:
             self._snapshot = None

@@ -17,11 +17,10 @@ import yaml
 from yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from strongroom._files.codec import Contents, as_text, check_marks, checked
-from strongroom.encoding import json_text
+from strongroom._files.codec import Contents, as_text, check_marks, check_numbers, checked
 from strongroom.errors import InvalidDataError
 from strongroom.formats.strict_json import TOO_DEEP, TOO_PRECISE, float_or_mark, inexact_key
-from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, Value, protect
+from strongroom.secret import MAX_DEPTH, SensitiveDict, SensitiveStr, protect
 
 # libyaml's classes are ten times as fast; PyYAML has them if it was built with libyaml.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -255,7 +254,4 @@ class YamlCodec:
         del before
         return serialize([represent(contents)])
 
-    def vet(self, path: str, data: Mapping[str, Value]) -> None:
-        """Refuse integers with more digits than Python reads."""
-        for key, value in data.items():
-            json_text(path, key, value)
+    vet = staticmethod(check_numbers)

@@ -104,9 +104,6 @@ class Fingerprints:
         self._base64_starts: set[int] = set()
         self._known: set[bytes] = set()
 
-    def __repr__(self) -> str:
-        return f"Fingerprints({len(self._known)} values)"
-
     def add_all(self, data: Mapping[str, Any], path: str = "") -> None:
         """Add every text, bytes and number in a secret's data, at every level. The name of each is PATH#KEY."""
         for key, value in data.items():

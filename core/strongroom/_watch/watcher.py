@@ -70,9 +70,6 @@ class Watcher:
         self._looks: dict[float, float] = {}
         self._intervals: dict[tuple[str, str], float] = {}
 
-    def __repr__(self) -> str:
-        return f"Watcher({len(self._watches)} watches)"
-
     @property
     def watches(self) -> tuple[Watch, ...]:
         """The watches that are not closed."""

@@ -68,9 +68,6 @@ class VariablesImporter:
         self._file = file
         self._keep_empty = keep_empty
 
-    def __repr__(self) -> str:
-        return f"VariablesImporter({self._origin!r})"
-
     def close(self) -> None:
         pass
 

@@ -87,9 +87,6 @@ class Transaction:
         self._version: Version | None = None
         self._secret: Mapping[str, Value] = SensitiveDict()
 
-    def __repr__(self) -> str:
-        return f"Transaction({self._path!r})"
-
     # --- entry points -------------------------------------------------------------------------------------------------
 
     def rotate(
