@@ -112,7 +112,15 @@ def build(
             )
         raise ConfigurationError(f"The environment {file.environment} is selected, and {file.source} {cause}")
     argument_stores: dict[str, StoreConfig] = {}
-    chain = _chain(arguments, variables, file, ambient, argument_stores)
+    left_out: LeftOut | None = None
+    if arguments.chain is not None:
+        table = Table({}, Document("the argument chain", Rank.ARGUMENT))
+        production, selected = file.production, file.environment
+        chain = read_chain(arguments.chain, table, production=production, environment=selected, stores=argument_stores)
+    elif file.chain is not None:
+        chain = file.chain
+    else:
+        chain, left_out = _default_chain(arguments, variables, file, ambient)
     stores = _stores(chain, variables, file, plugins)
     for name, given in argument_stores.items():
         own = stores[name] if given.plugin in {name, stores[name].plugin} else given
@@ -135,7 +143,7 @@ def build(
         production=file.production,
         timeout=_values(settings, "").get("timeout", Config.timeout),
         chain=chain,
-        left_out=_left_out(arguments, variables, file, ambient, chain),
+        left_out=left_out,
         stores=stores,
         secrets=file.secrets,
         rotations=file.rotations,
@@ -149,20 +157,10 @@ def build(
     )
 
 
-def _chain(
-    arguments: Arguments,
-    variables: Variables,
-    file: FileConfig,
-    ambient: Sequence[Ambient],
-    stores: dict[str, StoreConfig],
-) -> tuple[LinkConfig, ...]:
-    """Return the links, and add the stores of the argument `chain` to `stores`."""
-    if arguments.chain is not None:
-        table = Table({}, Document("the argument chain", Rank.ARGUMENT))
-        production, environment = file.production, file.environment
-        return read_chain(arguments.chain, table, production=production, environment=environment, stores=stores)
-    if file.chain is not None:
-        return file.chain
+def _default_chain(
+    arguments: Arguments, variables: Variables, file: FileConfig, ambient: Sequence[Ambient]
+) -> tuple[tuple[LinkConfig, ...], LeftOut | None]:
+    """Return the default links, and Vault if only the lack of an address keeps it out: a credential of it is set."""
     has_vault = (
         bool(arguments.options())
         or VAULT in file.stores
@@ -170,26 +168,16 @@ def _chain(
         or any(source.values.get(name) for source in ambient for name in VAULT_ADDRESSES)
     )
     names = [VAULT] * has_vault + [name for name in FALLBACKS if not (file.production and name == DOTENV)]
-    return tuple(LinkConfig.default(name, production=file.production) for name in names)
-
-
-def _left_out(
-    arguments: Arguments,
-    variables: Variables,
-    file: FileConfig,
-    ambient: Sequence[Ambient],
-    chain: Sequence[LinkConfig],
-) -> LeftOut | None:
-    """Return Vault if only the lack of an address keeps it out of the default chain: a credential of it is set."""
-    if arguments.chain is not None or file.chain is not None or any(link.store == VAULT for link in chain):
-        return None
+    links = tuple(LinkConfig.default(name, production=file.production) for name in names)
     own = (option_variable(VAULT, option) for option in ("token", "auth"))
     origins = [
         *(f"the environment variable {name}" for name in own if name in variables.stores),
         *(found.origin for source in ambient for name in VAULT_CREDENTIALS if (found := source.setting(name))),
     ]
+    if has_vault or not origins:
+        return links, None
     hint = f"Set {VAULT_ADDRESSES[-1]}, or unset the credential"
-    return LeftOut(VAULT, f"{origins[0]} is set without an address", hint) if origins else None
+    return links, LeftOut(VAULT, f"{origins[0]} is set without an address", hint)
 
 
 def _stores(
