@@ -9,15 +9,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any
 
 from strongroom._boundary.translation import PLUGIN_BUG, AnswerError
 from strongroom.errors import Check, CheckState, InvalidPathError, StoreError, StrongroomError
 from strongroom.paths import check_path
 from strongroom.secret import Secret, Value, Version, check_version, is_value
 from strongroom.store.protocols import Health, VersionInfo
-
-_R = TypeVar("_R")
 
 
 def unexpected(method: str, answer: object, expected: str, part: str = "") -> AnswerError:
@@ -170,14 +168,6 @@ def as_iterator(answer: Any, method: str) -> Iterator[Any]:
     if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
         raise unexpected(method, answer, "an iterator")
     return iter(answer)
-
-
-def outcome(operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
-    """Return the result or the error of an operation."""
-    try:
-        return operation(*arguments)
-    except StoreError as error:
-        return error
 
 
 def as_outcome(answer: object, method: str) -> tuple[str, Any]:

@@ -30,6 +30,7 @@ from strongroom.secret import (
     observed,
     protect,
 )
+from strongroom.store.concurrency import result_or_error
 from strongroom.store.protocols import (
     CAPABILITIES,
     OPERATIONS,
@@ -366,7 +367,7 @@ class GuardedStore:
         operation = OPERATIONS[method]
         if method not in self.operations:
             one = getattr(self, operation.one)
-            yield from ((item[0], answers.outcome(one, *item)) for item in items)
+            yield from ((item[0], result_or_error(one, *item)) for item in items)
             return
         refused: deque[tuple[str, StoreError]] = deque()
         batch = _Batch(operation)

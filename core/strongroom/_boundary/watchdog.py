@@ -24,7 +24,7 @@ from strongroom._boundary.plugin_calls import plugin_code
 from strongroom._boundary.plugin_errors import Known, is_own
 from strongroom._boundary.translation import close_quietly, guarded, translated
 from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
-from strongroom.store.concurrency import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun
+from strongroom.store.concurrency import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun, result_or_error
 from strongroom.store.deadline import (
     current_deadline,
     default_limit,
@@ -185,7 +185,7 @@ class Watchdog:
         try:
             step(lambda: steps.begin(answers.as_iterator(operation(*given), method)))
             while not steps.ended:
-                failure = answers.outcome(step, steps.take)
+                failure = result_or_error(step, steps.take)
                 while steps.taken:
                     yield steps.taken.popleft()
                 if failure is not None:  # it follows the items that the step had taken before

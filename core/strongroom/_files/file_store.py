@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from strongroom._boundary import answers
 from strongroom._files.age import Encryption, is_encrypted
 from strongroom._files.codec import Codec
 from strongroom.errors import (
@@ -23,6 +22,7 @@ from strongroom.files.private import FolderLock, SymbolicLinkError, lock_folder
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, Version, protect_data, same
 from strongroom.store import Health, Items, Traits, fork_safe_lock, remaining
+from strongroom.store.concurrency import result_or_error
 
 MAX_SIZE = 1 << 26
 """The largest file that is read or written, in bytes: 64 MiB."""
@@ -75,7 +75,7 @@ class FileStore:
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
         for path in paths:
-            yield path, answers.outcome(self.read, path)
+            yield path, result_or_error(self.read, path)
 
     def list_entries(self, prefix: str) -> Iterator[str]:
         """Return the sorted names directly below `prefix`; a secret with others below it is both `name` and `name/`."""

@@ -100,6 +100,14 @@ def within_deadline(call: Callable[[], _R], *, abort: Callable[[], object] | Non
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
+def result_or_error(operation: Callable[..., _R], *arguments: object) -> _R | StoreError:
+    """Return the result or the error of an operation."""
+    try:
+        return operation(*arguments)
+    except StoreError as error:
+        return error
+
+
 def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[tuple[_T, _R]]:
     """Yield each item with the operation's result, in order, with `MAX_CONCURRENT` calls in flight.
 
@@ -123,26 +131,12 @@ def map_concurrently(operation: Callable[[_T], _R], items: Iterable[_T]) -> Iter
 
 def read_each(read: Callable[[str], Secret], paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
     """Read each path; yield it with its secret or its own error."""
-
-    def outcome_of(path: str) -> Secret | StoreError:
-        try:
-            return read(path)
-        except StoreError as error:
-            return error
-
-    return map_concurrently(outcome_of, paths)
+    return map_concurrently(partial(result_or_error, read), paths)
 
 
 def write_each(
     write: Callable[[str, Mapping[str, Value]], Version], items: Items
 ) -> Iterator[tuple[str, Version | StoreError | None]]:
     """Write each item; yield its path with its new version or its own error."""
-
-    def outcome_of(item: tuple[str, Mapping[str, Value]]) -> Version | StoreError:
-        try:
-            return write(*item)
-        except StoreError as error:
-            return error
-
-    for (path, _), outcome in map_concurrently(outcome_of, items):
-        yield path, outcome
+    for (path, _), version in map_concurrently(lambda item: result_or_error(write, *item), items):
+        yield path, version

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from strongroom._boundary import answers, watchdog
+from strongroom._boundary import watchdog
 from strongroom._config import discovery
 from strongroom.errors import (
     InvalidDataError,
@@ -18,6 +18,7 @@ from strongroom.migrate.sources import Selection
 from strongroom.migrate.spi import Failure, MigrationOutcome
 from strongroom.secret import Secret
 from strongroom.store import Traits, remaining, time_limit
+from strongroom.store.concurrency import result_or_error
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
 
@@ -138,7 +139,7 @@ def test_an_error_of_an_exporter_quotes_no_value(plugin, raises):
                 raise error
             yield MigrationOutcome(secret.path, error=error)
 
-    outcome = answers.outcome(target(plugin(Exporter, write=write)).write, "a", FIRST.data)
+    outcome = result_or_error(target(plugin(Exporter, write=write)).write, "a", FIRST.data)
     assert str(outcome) == "Invalid data: a (store safe: not **********)"
 
 

@@ -15,7 +15,6 @@ from itertools import islice, takewhile
 from threading import Event
 from typing import Generic, NamedTuple, TypeVar
 
-from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom._chain.connection import OUTAGES_IN_A_ROW
 from strongroom.errors import (
@@ -26,7 +25,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.concurrency import map_concurrently
+from strongroom.store.concurrency import map_concurrently, result_or_error
 
 _BATCH = 256
 """How many items share the syncs of the journal."""
@@ -119,7 +118,7 @@ def read_each(
 def _read_once(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
     if _is_batched(front, "read_many"):
         return front.read_many(paths)
-    return map_concurrently(partial(answers.outcome, front.read), paths)
+    return map_concurrently(partial(result_or_error, front.read), paths)
 
 
 def newest_readable(
@@ -143,7 +142,7 @@ def newest_readable(
         number = max(number, written - 1)
     elif number == 0:
         return shown
-    while isinstance(later := answers.outcome(front.read_version, path, number + 1), Secret):
+    while isinstance(later := result_or_error(front.read_version, path, number + 1), Secret):
         shown, number = later, number + 1
     return shown
 
@@ -161,12 +160,12 @@ def write_each(
         if _is_batched(front, "write_many_if"):
             yield from front.write_many_if(write[:3] for write in writes)
         else:
-            for write, outcome in map_concurrently(lambda write: answers.outcome(front.write_if, *write[:3]), writes):
+            for write, outcome in map_concurrently(lambda write: result_or_error(front.write_if, *write[:3]), writes):
                 yield write.path, outcome
     elif "write_formed" not in front.operations and _is_batched(front, "write_many"):
         yield from front.write_many((write.path, write.data) for write in writes)
     else:
-        for write, outcome in map_concurrently(partial(answers.outcome, write_one, front), writes):
+        for write, outcome in map_concurrently(partial(result_or_error, write_one, front), writes):
             yield write.path, outcome
 
 
@@ -182,7 +181,7 @@ def delete_each(front: GuardedStore, paths: Iterable[str]) -> Iterator[tuple[str
     if _is_batched(front, "delete_many"):
         outcomes = front.delete_many(paths)
     else:
-        outcomes = map_concurrently(partial(answers.outcome, front.delete), paths)
+        outcomes = map_concurrently(partial(result_or_error, front.delete), paths)
     for path, failure in outcomes:
         yield path, None if isinstance(failure, SecretNotFoundError) else failure
 

@@ -12,7 +12,6 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import NamedTuple
 
-from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import (
     ConflictError,
@@ -41,7 +40,7 @@ from strongroom.migrate._plans.plan import PlannedState
 from strongroom.migrate.report import ItemState
 from strongroom.migrate.sources import Source
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.concurrency import map_concurrently
+from strongroom.store.concurrency import map_concurrently, result_or_error
 
 _REFUSALS = (PermissionDeniedError, InvalidPathError, InvalidDataError, UnsupportedOperationError)
 """Errors after which the target certainly does not hold the data that was sent."""
@@ -336,7 +335,7 @@ class LabelTransfer:
             MigrationError: the journal or the backup cannot be written. Nothing is sent then.
         """
         writes: list[tuple[int, dict[str, str]]] = []
-        find = partial(answers.outcome, self._found, source)
+        find = partial(result_or_error, self._found, source)
         for (index, _), found in map_concurrently(lambda each: find(*each), secrets):
             if isinstance(found, StoreError):
                 yield index, found
@@ -349,7 +348,7 @@ class LabelTransfer:
                 yield index, None
         self._backup.sync()
         self._journal.sync()
-        for (index, _), failure in map_concurrently(lambda each: answers.outcome(self._write, *each), writes):
+        for (index, _), failure in map_concurrently(lambda each: result_or_error(self._write, *each), writes):
             if isinstance(failure, PermissionDeniedError):
                 entry = self._journal.entries.get(index)
                 self._journal.label(index, None if entry is None else entry.labels)

@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from strongroom._boundary import answers
 from strongroom._boundary.guard import GuardedStore
 from strongroom.errors import ConflictError, MigrationError, SecretNotFoundError, StoreError, StrongroomError
 from strongroom.migrate._execution.parallel import (
@@ -25,7 +24,7 @@ from strongroom.migrate._ledger.runs import OpenRun
 from strongroom.migrate._plans.labels import LabelChanges, record_of, restored
 from strongroom.migrate.report import ItemState
 from strongroom.secret import Secret, Value, Version
-from strongroom.store.concurrency import map_concurrently
+from strongroom.store.concurrency import map_concurrently, result_or_error
 
 _LATER_CHANGE = "the target was changed after the migration"
 _ONLY_COPY = "its source was deleted after the migration, so the target may have the only copy"
@@ -122,7 +121,7 @@ class Undo:
     def _restore_labels(self, steps: dict[int, _UndoStep]) -> None:
         """Restore labels before data: a service may refuse labels of a deleted secret. Drop the steps that fail."""
         changed = [(index, step.path, step.labels) for index, step in steps.items() if step.labels is not None]
-        restore = partial(answers.outcome, _restore_labels, self._target)
+        restore = partial(result_or_error, _restore_labels, self._target)
         for (index, *_), failure in map_concurrently(lambda each: restore(*each[1:]), changed):
             self._watch.observe(failure)
             if failure is not None:
