@@ -53,15 +53,6 @@ class DeclaredTypes:
 
             check_type(as_, whole=key is None)
 
-    def of(self, path: str, key: str | None) -> Any:
-        """Return the declared type of a key, or None."""
-        name = self._types.get(path, {}).get(key or "")
-        if name is None:
-            return None
-        from strongroom._manager.conversion import declared_type
-
-        return declared_type(name)
-
     def apply(self, found: Resolution) -> Resolution:
         """Return the whole secret with the values of its declared types.
 
@@ -88,10 +79,10 @@ class DeclaredTypes:
             return as_text(found.value, found.path, found.key)
         if (variable := self.file_name(found.path, found.key, as_)) is not None:
             return self._written(variable, found)
-        from strongroom._manager.conversion import convert
+        from strongroom._manager.conversion import convert, declared_type
 
-        if as_ is object:
-            as_ = self.of(found.path, found.key) or as_
+        if as_ is object and (name := self._types.get(found.path, {}).get(found.key or "")) is not None:
+            as_ = declared_type(name)
         if as_ is object or as_ is dict:  # a model declares types
             found = self.apply(found)
         return convert(found.value, as_, found.path, found.key, found.store)

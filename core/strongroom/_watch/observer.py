@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from strongroom._chain.answer import Reading, ReadRequest
@@ -87,7 +88,7 @@ class Observer:
     def begin(self, paths: Iterable[str]) -> list[Subject]:
         """Return subjects with the answers that a caller would get now, from the caches if they are current."""
         subjects = [Subject(path) for path in paths]
-        self._look(subjects, lambda *_: True, self._read_cached)
+        self._look(subjects, lambda *_: True, partial(self._read, fresh=False))
         for subject in subjects:
             served, _ = self._conclude(subject)
             subject.served = served
@@ -129,9 +130,6 @@ class Observer:
                     answer = waiting[path].sightings[link.name].answer
                     if answer is Answer.FOUND or link.ends_chain(answer):
                         del waiting[path]
-
-    def _read_cached(self, link: Link, known: Mapping[str, Sighting | None]) -> Mapping[str, Sighting]:
-        return self._read(link, known, fresh=False)
 
     def _compare(self, link: Link, known: Mapping[str, Sighting | None]) -> Mapping[str, Sighting]:
         """Return the sightings of a link. Only secrets whose version is not the known one are read."""
@@ -200,6 +198,9 @@ class Observer:
         if not keys and not is_new and served.absent == before.absent:
             subject.served = served
             return None
+        created = served.sighting.created
+        if created is None or created <= subject.changed:  # an old version came back after a later change
+            created = now
         change = Change(
             path=subject.path,
             kind="created" if before.absent else "deleted" if served.absent else "updated",
@@ -207,15 +208,9 @@ class Observer:
             old_version=before.sighting.version,
             new_version=served.sighting.version,
             store=served.store or before.store,
-            time=_time_of(served, subject.changed, now),
+            time=created,
         )
         return subject, served, change
-
-
-def _time_of(served: Served, last: datetime, now: datetime) -> datetime:
-    """Return the time of the new version, unless an old version came back after a later change."""
-    created = served.sighting.created
-    return now if created is None or created <= last else created
 
 
 def _is_unchanged(known: Sighting, newest: VersionInfo | StrongroomError | None) -> bool:

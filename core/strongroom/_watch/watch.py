@@ -52,6 +52,7 @@ class Watch:
     Attributes:
         paths: the watched paths.
         closed: True after `close`, and after the manager was closed.
+        of_loop: it delivers to an event loop.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Watch:
         self._watcher = watcher
         self._callback = callback
         self._ended = ended
+        self.of_loop = ended is not None
         self.interval = interval
         self._pace = pace
         self.longest: float | None = None
@@ -105,11 +107,6 @@ class Watch:
         """Note the longest time until the next look, which a pace shortens."""
         if self._pace is not None:
             self.longest = self._pace()
-
-    @property
-    def of_loop(self) -> bool:
-        """It delivers to an event loop."""
-        return self._ended is not None
 
     def end(self) -> None:
         """Note that the watcher has dropped this watch."""

@@ -41,6 +41,9 @@ class Watcher:
         before: is called with each change before the callbacks.
         clock: seconds, monotonic.
         draw: returns a random number from 0 to 1.
+
+    Attributes:
+        thread: the thread, while there is a watch.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Watcher:
         _watchers.add(self)
 
     def _clear(self) -> None:
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._changed = threading.Condition()
         self._looks: dict[float, float] = {}
         self._intervals: dict[tuple[str, str], float] = {}
@@ -75,11 +78,6 @@ class Watcher:
         """The watches that are not closed."""
         with self._changed:
             return tuple(self._watches)
-
-    @property
-    def thread(self) -> threading.Thread | None:
-        """The thread, while there is a watch."""
-        return self._thread
 
     @property
     def intervals(self) -> frozenset[float]:
@@ -228,13 +226,13 @@ class Watcher:
         """Begin to look, look at other times, or end, as `_looks` says. Return the thread that ends now, if any."""
         ended = None
         if not self._looks:
-            ended, self._thread = self._thread, None
-        elif self._thread is None:
+            ended, self.thread = self.thread, None
+        elif self.thread is None:
             _follow_forks()
-            self._thread = threading.Thread(
+            self.thread = threading.Thread(
                 target=Context().run, args=(self._run,), name="strongroom watch", daemon=True
             )
-            self._thread.start()
+            self.thread.start()
         self._changed.notify_all()
         return ended
 
@@ -248,7 +246,7 @@ class Watcher:
     def _next_due(self) -> frozenset[float] | None:
         """Wait for the next look. Return the intervals whose time has come, or None if the thread ends."""
         with self._changed:
-            while self._thread is threading.current_thread():
+            while self.thread is threading.current_thread():
                 due, pause = self._due()
                 if due:
                     return due

@@ -137,8 +137,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """True if nothing failed, and nothing is left to do."""
-        bad = {ItemState.CONFLICT, ItemState.FAILED, ItemState.PENDING}
-        return not self.stopped and not any(result.state in bad for result in self.results)
+        return not self.stopped and not self.faults
 
     @property
     def faults(self) -> list[ItemResult]:

@@ -212,13 +212,12 @@ def test_each_star_takes_as_much_as_it_can_from_the_left(pattern, name):
     found = re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), name)
     entry = MappingEntry(pattern)
     assert entry.captures(name) == (list(found.groups()) if found else None)
-    assert entry.matches(name) is (found is not None)
 
 
 def test_a_pattern_of_many_stars_is_matched_at_once():
     """A regular expression tried every combination."""
     started = time.process_time()
-    assert not MappingEntry("*A" * 12 + "*B").matches("A" * 60)
+    assert MappingEntry("*A" * 12 + "*B").captures("A" * 60) is None
     assert time.process_time() - started < 1
 
 

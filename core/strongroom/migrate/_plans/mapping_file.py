@@ -99,10 +99,6 @@ class MappingEntry:
         to = _PLACEHOLDER.sub(lambda mark: found[int(mark[1]) - 1].lower(), self.to)
         return Destination(check_path(to), None) if self.split else Destination(*parse_reference(to))
 
-    def matches(self, variable: str) -> bool:
-        """Return True if the entry matches the variable, filled in or not."""
-        return self.captures(variable) is not None
-
     def captures(self, variable: str) -> list[str] | None:
         """Return the text that each `*` matched, the first ones as long as possible; None without a match.
 
@@ -144,7 +140,9 @@ class MappingFile:
         """Return the entry that decides for a variable, or None."""
         if (named := self._by_name.get(variable)) is not None:
             return named
-        return next((entry for entry in self.entries if entry.is_pattern and entry.matches(variable)), None)
+        return next(
+            (entry for entry in self.entries if entry.is_pattern and entry.captures(variable) is not None), None
+        )
 
     def missing(self, newer: MappingFile) -> tuple[MappingEntry, ...]:
         """Return the entries of the newer mapping for variables that this one does not match."""
