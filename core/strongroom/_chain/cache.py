@@ -79,18 +79,13 @@ class Snapshot(NamedTuple):
 
 
 class _Share:
-    """The part of the cache for secrets, or for absences: snapshots by path, the oldest first, and their size."""
+    """The part of the cache for secrets, or for absences: snapshots by path, the oldest first, and their bytes."""
 
     def __init__(self, most_paths: int, most_bytes: int) -> None:
         self.snapshots: dict[str, Snapshot] = {}
         self._most_paths = most_paths
         self._most_bytes = most_bytes
-        self._bytes = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory of all snapshots."""
-        return self._bytes
+        self.size = 0
 
     def holds(self, size: int) -> bool:
         """Return True if a snapshot of this size has room in an empty share."""
@@ -98,29 +93,29 @@ class _Share:
 
     def oldest_in_the_way(self, size: int) -> str | None:
         """Return the path to drop before a snapshot of this size has room, or None."""
-        if len(self.snapshots) < self._most_paths and self._bytes + size <= self._most_bytes:
+        if len(self.snapshots) < self._most_paths and self.size + size <= self._most_bytes:
             return None
         return next(iter(self.snapshots), None)
 
     def replaces(self, path: str, size: int) -> bool:
         """Return True if a snapshot of this size has room in the place of the one that the path has."""
         before = self.snapshots.get(path)
-        return before is not None and self._bytes - before.size + size <= self._most_bytes
+        return before is not None and self.size - before.size + size <= self._most_bytes
 
     def add(self, path: str, snapshot: Snapshot) -> None:
         before = self.snapshots.get(path)
         self.snapshots[path] = snapshot
-        self._bytes += snapshot.size - (before.size if before is not None else 0)
+        self.size += snapshot.size - (before.size if before is not None else 0)
 
     def remove(self, path: str) -> Snapshot | None:
         snapshot = self.snapshots.pop(path, None)
         if snapshot is not None:
-            self._bytes -= snapshot.size
+            self.size -= snapshot.size
         return snapshot
 
     def clear(self) -> None:
         self.snapshots.clear()
-        self._bytes = 0
+        self.size = 0
 
 
 class MemoryCache:

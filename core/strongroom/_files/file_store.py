@@ -106,14 +106,9 @@ class FileStore:
     def vet_many(self, items: Items) -> Iterator[tuple[str, StoreError | None]]:
         """Yield for each path the error with which the file could not be read or written with all these secrets."""
         wanted = SensitiveDict((path, protect_data(data)) for path, data in items)
-        failure: StoreError | None = None
-        try:
-            with self._lock:
-                self._changed(None, lambda secrets: secrets.update(wanted))  # type: ignore[arg-type]  # each is a secret's data
-        except StoreError as error:
-            failure = error
-        for path in wanted:
-            yield path, None if failure is None else failure.copy(path=path)
+        with self._lock:
+            outcome = result_or_error(self._changed, None, lambda secrets: secrets.update(wanted))
+        yield from _for_each(wanted, outcome)
 
     def write(self, path: str, data: Mapping[str, Value]) -> None:
         """Replace the secret, and with it the file."""
@@ -130,14 +125,8 @@ class FileStore:
                 yield path, error
                 continue
             taken[path] = protect_data(data)
-        failure: StoreError | None = None
         if taken:
-            try:
-                self._change(None, lambda secrets: secrets.update(taken))  # type: ignore[arg-type]  # each is a secret's data
-            except StoreError as error:
-                failure = error
-        for path in taken:
-            yield path, None if failure is None else failure.copy(path=path)
+            yield from _for_each(taken, result_or_error(self._change, None, lambda secrets: secrets.update(taken)))
 
     def delete(self, path: str) -> None:
         """Remove the secret. The file stays, even without secrets."""
@@ -258,6 +247,12 @@ class FileStore:
             raise StoreError(path, reason, hint="Name its recipients with the option encrypt_to")
         secrets = self._decoded(path, content) if kept is None else kept
         return self._encryption.decrypt(content), secrets
+
+
+def _for_each(paths: Iterable[str], outcome: object) -> Iterator[tuple[str, StoreError | None]]:
+    """Yield each path with a copy of the error, if the outcome of all is one."""
+    for path in paths:
+        yield path, outcome.copy(path=path) if isinstance(outcome, StoreError) else None
 
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:

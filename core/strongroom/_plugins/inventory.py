@@ -70,17 +70,12 @@ def _of_group(group: str) -> Iterator[InstalledPlugin]:
         plugins = [Plugin(name, points, fault=fault) for name, points in sorted(by_name(group).items())]
     else:
         plugins = installed(group)
+    kind = KINDS.get(group) or group.removeprefix("strongroom.")
     for plugin in plugins:
         protocol = _protocol(plugin) if group == STORES else None
         for point in plugin.points:
             distribution, version = name_and_version(point)
-            yield InstalledPlugin(
-                group, _kind(group), plugin.name, point.value, distribution, version, protocol, plugin.fault
-            )
-
-
-def _kind(group: str) -> str:
-    return KINDS.get(group) or group.removeprefix("strongroom.")
+            yield InstalledPlugin(group, kind, plugin.name, point.value, distribution, version, protocol, plugin.fault)
 
 
 def _protocol(plugin: Plugin) -> int | None:

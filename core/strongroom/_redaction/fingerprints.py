@@ -182,21 +182,20 @@ class Fingerprints:
     def _wrapped(self, text: str) -> Iterator[Match]:
         """Yield the values in base64 that stand over the end of a line."""
         for found in _WRAPPED.finditer(text):
-            base64_text = _Unwrapped(text, found.start(), found.end())
-            for match in self._direct(base64_text.joined):
-                start, end = base64_text.position(match.start), base64_text.position(match.end - 1) + 1
-                if match.form == "base64" and end - start > match.end - match.start:
-                    yield match._replace(start=start, end=end)
+            ends_inside = self._divided(text, _LINE_END, found.start(), found.end())
+            yield from (match for match in ends_inside if match.form == "base64")
 
     def _colored(self, text: str) -> Iterator[Match]:
         """Yield the values that have color codes inside."""
-        if _COLOR.search(text) is None:
-            return
-        plain = _Unwrapped(text, 0, len(text), _COLOR)
-        for match in self._direct(plain.joined):
-            start, end = plain.position(match.start), plain.position(match.end - 1) + 1
-            if end - start > match.end - match.start:
-                yield match._replace(start=start, end=end)
+        return self._divided(text, _COLOR, 0, len(text)) if _COLOR.search(text) else iter(())
+
+    def _divided(self, text: str, pieces: re.Pattern[str], start: int, end: int) -> Iterator[Match]:
+        """Yield the values in a part of a text that have such pieces inside."""
+        whole = _Unwrapped(text, start, end, pieces)
+        for match in self._direct(whole.joined):
+            begin, stop = whole.position(match.start), whole.position(match.end - 1) + 1
+            if stop - begin > match.end - match.start:
+                yield match._replace(start=begin, end=stop)
 
     def _direct(self, text: str) -> Iterator[Match]:
         """Yield the values that stand in one piece."""
