@@ -146,8 +146,7 @@ class Rotations:
             UnsupportedOperationError: the store cannot be written, or has no check-and-set. Nothing was changed.
             SecretNotFoundError: the secret does not exist.
         """
-        with self._opened(path) as (about, rotator):
-            transaction, ledger = self._transaction(about, rotator)
+        with self._transaction(path) as (about, ledger, transaction):
             return self._ended(about, ledger, transaction.rotate())
 
     def rotate_if_due(self, path: str) -> RotationStatus | None:
@@ -161,8 +160,7 @@ class Rotations:
         Raises:
             UnsupportedOperationError: a service rotates the secret, and no store can record that one process starts it.
         """
-        with self._opened(path) as (about, rotator):
-            transaction, ledger = self._transaction(about, rotator)
+        with self._transaction(path) as (about, ledger, transaction):
             if about.every is None and not ledger.is_recorded:  # nothing is due, and nobody has left anything
                 return None
             state, _ = ledger.load()
@@ -192,8 +190,7 @@ class Rotations:
             ConflictError: another process is at work.
             RotationError, UnfinishedRotationError: see `rotate`.
         """
-        with self._opened(path) as (about, rotator):
-            transaction, ledger = self._transaction(about, rotator)
+        with self._transaction(path) as (about, ledger, transaction):
             before, _ = ledger.load()
             return self._ended(about, ledger, transaction.resume(take_over=take_over, revoke_now=now), before)
 
@@ -210,8 +207,7 @@ class Rotations:
             RotationError: the service refuses the old credential of a rotation that is done. The new one still works.
             UnfinishedRotationError: the service or the store failed. Undo can be repeated.
         """
-        with self._opened(path) as (about, rotator):
-            transaction, ledger = self._transaction(about, rotator)
+        with self._transaction(path) as (about, ledger, transaction):
             return self._ended(about, ledger, transaction.undo(take_over=take_over))
 
     # --- status and history -------------------------------------------------------------------------------------------
@@ -278,19 +274,15 @@ class Rotations:
         finally:
             rotator.close()
 
-    def _transaction(self, about: RotationConfig, rotator: TransactionRotator) -> tuple[Transaction, Ledger]:
-        if isinstance(rotator, GuardedServiceRotator):
-            ledger: Ledger = ServiceLedger(self._chain, about, rotator)
-        else:
-            ledger = Ledger(self._chain, about.path, about.store)
-        transaction = Transaction(
-            ledger,
-            rotator,
-            grace=timedelta(seconds=about.grace),
-            read=self._read,
-            clock=self._clock,
-        )
-        return transaction, ledger
+    @contextmanager
+    def _transaction(self, path: str) -> Iterator[tuple[RotationConfig, Ledger, Transaction]]:
+        with self._opened(path) as (about, rotator):
+            if isinstance(rotator, GuardedServiceRotator):
+                ledger: Ledger = ServiceLedger(self._chain, about, rotator)
+            else:
+                ledger = Ledger(self._chain, path, about.store)
+            grace = timedelta(seconds=about.grace)
+            yield about, ledger, Transaction(ledger, rotator, grace=grace, read=self._read, clock=self._clock)
 
     def _read(self, path: str) -> SensitiveDict:
         data = self._chain.resolve(path, fresh=True).value
