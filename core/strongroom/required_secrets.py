@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from strongroom._chain.answer import DEFAULT_STORE, Resolution
+from strongroom._chain.answer import DEFAULT_STORE, Resolution, answer_of
 from strongroom._config import SecretConfig
 from strongroom.errors import (
     Answer,
     Attempt,
-    AuthenticationError,
     MissingFileError,
-    PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
-    StoreUnavailableError,
     StrongroomError,
 )
 from strongroom.secret import protect
@@ -54,6 +51,8 @@ class RequirementState(StrEnum):
 
 _MET = frozenset({RequirementState.FOUND, RequirementState.DEFAULT, RequirementState.ABSENT, RequirementState.DYNAMIC})
 _TRANSIENT = frozenset({RequirementState.MISSING, RequirementState.UNAVAILABLE, RequirementState.DENIED})
+
+_UNANSWERED = {Answer.UNAVAILABLE: RequirementState.UNAVAILABLE, Answer.DENIED: RequirementState.DENIED}
 
 _FIRST_PAUSE = 0.5
 _LAST_PAUSE = 5.0
@@ -186,12 +185,11 @@ class Rounds:
 
 
 def _state(error: StrongroomError, secret: SecretConfig) -> RequirementState:
-    if isinstance(error, SecretNotFoundError):
+    answer = answer_of(error)
+    if answer is Answer.NOT_FOUND:
         return RequirementState.MISSING if secret.required else RequirementState.ABSENT
-    if isinstance(error, StoreUnavailableError):
-        return RequirementState.UNAVAILABLE
-    if isinstance(error, AuthenticationError | PermissionDeniedError):
-        return RequirementState.DENIED
+    if answer in _UNANSWERED:
+        return _UNANSWERED[answer]
     if isinstance(error, StoreError) and error.attempts and error.attempts[-1].answer is Answer.NOT_ASKED:
         return RequirementState.DYNAMIC
     return RequirementState.FAILED

@@ -300,7 +300,7 @@ class Chain:
         names: set[str] = set()
         with time_limit(self._timeout):
             asked = [link for link in self.links if link.policy.may_cover_below(prefix)]
-            listable = [link for link in asked if "listable" in link.opened().capabilities]
+            listable = [link for link in asked if "listable" in link.connection.opened().capabilities]
             if not listable:
                 raise UnsupportedOperationError(prefix or None, "no store of the chain can be listed")
             for link in listable:
@@ -403,7 +403,7 @@ class Chain:
         path = check_path(path)
         with time_limit(self._timeout):
             link = self._target_link(path, store)
-            return WriteTarget(link.name, link.opened().capabilities, link.position)
+            return WriteTarget(link.name, link.connection.opened().capabilities, link.position)
 
     def check_store(self, store: str) -> None:
         """Raise ConfigurationError if the chain has no store of this name."""
@@ -425,7 +425,7 @@ class Chain:
                 raise UnsupportedOperationError(path, "its `paths` do not cover this path", store=store)
             return link
         for link in self.links:
-            if link.covers(path) and "writable" in link.opened().capabilities:
+            if link.covers(path) and "writable" in link.connection.opened().capabilities:
                 return link
         raise UnsupportedOperationError(path, "no store of the chain can be written")
 

@@ -349,7 +349,7 @@ class StoreConnection:
             yield path, failure.copy(path=path) if of_path else failure.copy()
 
     def opened(self, path: str | None = None, *, insists: bool = False) -> GuardedStore:
-        """Return the store, opened if need be. That an open store exists says nothing about an outage."""
+        """Return the store, opened if need be: only then are its capabilities known. It may be in an outage."""
         return self.store or self.call(path, lambda store: store, insists=insists)
 
     def known_outage(self, path: str) -> StoreUnavailableError | None:

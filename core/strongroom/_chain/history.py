@@ -70,7 +70,7 @@ def query_history(link: Link, path: str, version: Version | None, since: datetim
     """
     started = time.monotonic()
     try:
-        store = link.opened()
+        store = link.connection.opened()
         if "versioned" in store.capabilities:
             kept = _read(link, path, version, since, fresh=fresh)
         elif "local" in store.capabilities:
@@ -102,7 +102,7 @@ def distinct(current: Resolution, earlier: Iterable[Value]) -> list[Resolution]:
 def _read(link: Link, path: str, version: Version | None, since: datetime, *, fresh: bool) -> Reading:
     """Return the document of `_load`, from the cache if it has that for this version."""
     load = partial(link.at_store, path, partial(_load, path=path, version=version, since=since))
-    if "local" in link.opened().capabilities:
+    if "local" in link.connection.opened().capabilities:
         return Reading.of(load())
     place = link.cache.history_of(path)
 

@@ -450,10 +450,6 @@ class Link:
         if breaker.is_open and not self._is_followed(path):
             breaker.hasten()
 
-    def opened(self) -> GuardedStore:
-        """Return the store. Opens it, so that an outage is not taken for a capability that it lacks."""
-        return self.connection.opened()
-
     def health(self) -> Health:
         """Probe the store, past cache and breaker, and measure the duration."""
         from strongroom._chain.diagnosis import health_of  # a read does not need it
