@@ -20,7 +20,7 @@ from strongroom._boundary.guard import GuardedStore
 from strongroom._boundary.watchdog import Watchdog, open_plugin
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom._plugins.inventory import KINDS
-from strongroom._plugins.option_schema import OptionSchema, Schema
+from strongroom._plugins.option_schema import OptionSchema
 from strongroom.errors import (
     ConfigurationError,
     MigrationError,
@@ -46,9 +46,8 @@ _ENCRYPT_TO = "encrypt_to"
 
 
 class Spec(NamedTuple):
-    """The name of a store, parsed: the whole text, a configured store or a plugin, and the part after the colon."""
+    """The name of a store, parsed: a configured store or a plugin, and the part after the colon."""
 
-    text: str
     name: str
     location: str | None
 
@@ -66,7 +65,7 @@ def parse_spec(text: str) -> Spec:
         )
     if location == "-":
         raise ConfigurationError(f"The store {shown(text)}: standard input and output are not supported. Name a file")
-    return Spec(text, name, location if colon else None)
+    return Spec(name, location if colon else None)
 
 
 def named(config: Config, spec: Spec) -> StoreConfig:
@@ -76,29 +75,10 @@ def named(config: Config, spec: Spec) -> StoreConfig:
     return StoreConfig.bare(_SHORT_NAMES.get(spec.name, spec.name))
 
 
-def placed(config: Config, spec: Spec, schema: Schema) -> Config:
-    """Return the configuration with one more store: the named one at the spec's location, under the spec's whole text.
-
-    The location replaces all options that locate the store: one that it leaves out gets the plugin's default.
-
-    Raises:
-        ConfigurationError: the plugin takes no location.
-    """
-    about = named(config, spec)
-    options: dict[str, Setting] = dict(about.options)
-    if spec.location is not None:
-        origin = f"The store {shown(spec.text)}"
-        locating = [name for name, option in schema.options.items() if option.option.location]
-        if not locating:
-            raise ConfigurationError(f"{origin}: the plugin {about.plugin} takes no LOCATION after a colon")
-        options = {name: given for name, given in options.items() if name not in locating}
-        parts = spec.location.split("/", len(locating) - 1)
-        options |= {name: Setting(part, origin, Rank.ARGUMENT) for name, part in zip(locating, parts, strict=False)}
-    return config.with_store(StoreConfig(spec.text, about.plugin, f"The store {shown(spec.text)}", options))
-
-
 def located(config: Config, name: str, preferred: str) -> tuple[Config, str]:
     """Return the configuration with a store added under its whole name, and the entry-point group of its plugin.
+
+    The location replaces all options that locate the store: one that it leaves out gets the plugin's default.
 
     Args:
         config: the configuration.
@@ -109,9 +89,18 @@ def located(config: Config, name: str, preferred: str) -> tuple[Config, str]:
         ConfigurationError, PluginError: the store does not exist, or takes no location.
     """
     spec = parse_spec(name)
-    plugin = named(config, spec).plugin
-    group = plugin_group(preferred, plugin)
-    return placed(config, spec, plugins.schema(config, plugin, group)), group
+    about, origin = named(config, spec), f"The store {shown(name)}"
+    group = plugin_group(preferred, about.plugin)
+    known = plugins.schema(config, about.plugin, group).options
+    options: dict[str, Setting] = dict(about.options)
+    if spec.location is not None:
+        locating = [option for option, schema in known.items() if schema.option.location]
+        if not locating:
+            raise ConfigurationError(f"{origin}: the plugin {about.plugin} takes no LOCATION after a colon")
+        options = {option: given for option, given in options.items() if option not in locating}
+        parts = spec.location.split("/", len(locating) - 1)
+        options |= {option: Setting(part, origin, Rank.ARGUMENT) for option, part in zip(locating, parts, strict=False)}
+    return config.with_store(StoreConfig(name, about.plugin, origin, options)), group
 
 
 def with_recipients(config: Config, store: str, recipients: Sequence[str]) -> Config:

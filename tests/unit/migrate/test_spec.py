@@ -7,7 +7,7 @@ import pytest
 from strongroom import _plugins as plugins
 from strongroom._config import Config, Rank, Setting, StoreConfig
 from strongroom.errors import ConfigurationError
-from strongroom.migrate.endpoints import Endpoints, Spec, parse_spec, placed
+from strongroom.migrate.endpoints import Endpoints, Spec, located, parse_spec
 
 CONFIGURED = Config(
     stores={
@@ -25,8 +25,7 @@ CONFIGURED = Config(
 
 
 def options(text, config=CONFIGURED):
-    spec = parse_spec(text)
-    config = placed(config, spec, plugins.schema(config, config.store(spec.name).plugin))
+    config, _ = located(config, text, plugins.STORES)
     return {name: given.value for name, given in config.store(text).options.items()}
 
 
@@ -40,7 +39,7 @@ def options(text, config=CONFIGURED):
     ],
 )
 def test_a_name_and_its_location(text, spec):
-    assert parse_spec(text) == Spec(text, *spec)
+    assert parse_spec(text) == Spec(*spec)
 
 
 @pytest.mark.parametrize("text", ["", ":x", "vault:"])
