@@ -224,7 +224,8 @@ class GuardedStore:
         if "probed" not in self.capabilities:
             return Health(ok=True, detail="open")
         health = self._watchdog.call(None, lambda: answers.as_health(self._store.probe()))
-        return self._watchdog.with_own_error(health)
+        error = None if health.error is None else self._watchdog.translated(health.error, None)
+        return health._replace(error=error if isinstance(error, StrongroomError) else None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

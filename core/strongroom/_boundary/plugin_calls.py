@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+
+from strongroom.store.deadline import scoped
 
 
 class _Depth(threading.local):
@@ -32,14 +34,9 @@ another thread would wait.
 """
 
 
-@contextmanager
-def limited_imports(seconds: float) -> Iterator[None]:
+def limited_imports(seconds: float) -> AbstractContextManager[None]:
     """Give up the import of a plugin after some seconds within the block: see `import_limit`."""
-    token = import_limit.set(seconds)
-    try:
-        yield
-    finally:
-        import_limit.reset(token)
+    return scoped(import_limit, seconds)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from strongroom._boundary import answers
 from strongroom._boundary.plugin_calls import plugin_code
 from strongroom._boundary.plugin_errors import Known, is_own
 from strongroom._boundary.translation import close_quietly, guarded, translated
-from strongroom.errors import PluginError, StoreError, StoreUnavailableError, StrongroomError
+from strongroom.errors import PluginError, StoreError, StoreUnavailableError
 from strongroom.store.concurrency import CLOSE_LIMIT, GRACE, in_daemon, outcome_of, overrun, result_or_error
 from strongroom.store.deadline import (
     current_deadline,
@@ -33,7 +33,7 @@ from strongroom.store.deadline import (
     time_limit,
 )
 from strongroom.store.process import fork_safe_lock
-from strongroom.store.protocols import OPERATIONS, Health, traits_of
+from strongroom.store.protocols import OPERATIONS, traits_of
 
 _R = TypeVar("_R")
 MOST_OVERDUE = 32
@@ -135,13 +135,6 @@ class Watchdog:
     def translated(self, error: BaseException, path: str | None, known: Known = ()) -> BaseException:
         """Return the error for one that the plugin returned instead of raising it."""
         return translated(error, path, self.name, self.bug, known=known if self._hides_known else None)
-
-    def with_own_error(self, health: Health) -> Health:
-        """Return the plugin's health with its error as a raised one would be."""
-        if health.error is None:
-            return health
-        error = self.translated(health.error, None)
-        return health._replace(error=error if isinstance(error, StrongroomError) else None)
 
     def stream(
         self,

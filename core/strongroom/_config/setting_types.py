@@ -247,7 +247,9 @@ def _single(value: object, hint: Any, *, text: bool, folder: Path | None) -> obj
         return value
     if hint is Path:
         return _path(value, folder)
-    return _scalar_of_text(value, hint) if text and isinstance(value, str) else _scalar(value, hint)
+    if text and isinstance(value, str) and hint is not str:
+        return MISMATCH if (read := read_scalar(value, hint)) is None else read
+    return _scalar(value, hint)
 
 
 def _literal(value: object, allowed: Sequence[object], *, text: bool) -> object:
@@ -291,12 +293,6 @@ def _scalar(value: object, hint: Any) -> object:
     if hint is float and isinstance(value, int | float):
         return _finite(value)
     return value if isinstance(value, hint) else MISMATCH
-
-
-def _scalar_of_text(value: str, hint: Any) -> object:
-    if hint is str:
-        return value
-    return MISMATCH if (read := read_scalar(value, hint)) is None else read
 
 
 def _finite(value: float) -> object:

@@ -27,6 +27,7 @@ from strongroom.events import Event, EventKind, audit
 from strongroom.files import private
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock
+from strongroom.store.deadline import scoped
 
 logger = logging.getLogger("strongroom.audit_log")
 
@@ -67,11 +68,8 @@ def reason(text: str) -> Iterator[None]:
         raise TypeError(f"a reason is text without secrets, not {type(text).__name__}")
     if not text or len(text) > _MAX_LENGTH:
         raise ValueError(f"a reason has 1 to {_MAX_LENGTH} characters, not {len(text)}")
-    token = _reason.set(text)
-    try:
+    with scoped(_reason, text):
         yield
-    finally:
-        _reason.reset(token)
 
 
 class AuditLog:

@@ -68,7 +68,7 @@ _UNCHANGED = nullcontext()
 
 
 @contextmanager
-def _scope(variable: ContextVar[_T], value: _T) -> Iterator[None]:
+def scoped(variable: ContextVar[_T], value: _T) -> Iterator[None]:
     """Set a context variable within the block. A generator also resets it if a signal interrupts `__exit__`."""
     token = variable.set(value)
     try:
@@ -105,12 +105,12 @@ def set_deadline(deadline: float | None) -> None:
 def time_limit(seconds: float) -> AbstractContextManager[None]:
     """Limit the block to `seconds` from now on, or to the time that is left already if that is less."""
     outer, deadline = _deadline.get(), time.monotonic() + seconds
-    return _scope(_deadline, deadline) if outer is None or deadline < outer else _UNCHANGED
+    return scoped(_deadline, deadline) if outer is None or deadline < outer else _UNCHANGED
 
 
 def default_limit(seconds: float | None) -> AbstractContextManager[None]:
     """Let `remaining` return `seconds` instead of `DEFAULT_TIMEOUT` within the block. None changes nothing."""
-    return _UNCHANGED if seconds is None else _scope(_default, seconds)
+    return _UNCHANGED if seconds is None else scoped(_default, seconds)
 
 
 def fails_fast() -> bool:
@@ -124,7 +124,7 @@ def fails_fast() -> bool:
 
 def fail_fast(enabled: bool = True) -> AbstractContextManager[None]:  # noqa: FBT001, FBT002  # as `contextlib` names its flags
     """Let `fails_fast` return True within the block, if `enabled`."""
-    return _scope(_fails_fast, value=True) if enabled and not _fails_fast.get() else _UNCHANGED
+    return scoped(_fails_fast, value=True) if enabled and not _fails_fast.get() else _UNCHANGED
 
 
 def required_paths() -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def required_paths() -> tuple[str, ...]:
 
 def require_paths(paths: Iterable[str]) -> AbstractContextManager[None]:
     """Set `required_paths` for the probes within the block."""
-    return _scope(_required_paths, tuple(paths))
+    return scoped(_required_paths, tuple(paths))
 
 
 def first_read() -> FirstRead | None:
@@ -147,4 +147,4 @@ def first_read() -> FirstRead | None:
 
 def opening_for(path: str) -> AbstractContextManager[None]:
     """Let the store that is opened within the block know that this path is read at once."""
-    return _scope(_first_read, FirstRead(path))
+    return scoped(_first_read, FirstRead(path))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+
+from strongroom.store.deadline import scoped
 
 _silenced: ContextVar[frozenset[str]] = ContextVar("strongroom_silenced_logs", default=frozenset())
 
@@ -19,15 +20,10 @@ class _SilenceFilter(logging.Filter):
 _filter = _SilenceFilter()
 
 
-@contextmanager
-def silenced_logs(*packages: str) -> Iterator[None]:
+def silenced_logs(*packages: str) -> AbstractContextManager[None]:
     """Drop log records of these packages from this thread while the block runs."""
     silence_new_loggers(*packages)
-    token = _silenced.set(_silenced.get() | frozenset(packages))
-    try:
-        yield
-    finally:
-        _silenced.reset(token)
+    return scoped(_silenced, _silenced.get() | frozenset(packages))
 
 
 def silence_new_loggers(*packages: str) -> None:
