@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-
-from strongroom.store.deadline import scoped
 
 
 class _Depth(threading.local):
@@ -34,9 +32,14 @@ another thread would wait.
 """
 
 
-def limited_imports(seconds: float) -> AbstractContextManager[None]:
+@contextmanager
+def limited_imports(seconds: float) -> Iterator[None]:
     """Give up the import of a plugin after some seconds within the block: see `import_limit`."""
-    return scoped(import_limit, seconds)
+    token = import_limit.set(seconds)
+    try:
+        yield
+    finally:
+        import_limit.reset(token)
 
 
 @contextmanager
