@@ -179,7 +179,7 @@ class Journal:
 
 
 class JournalState:
-    """What the lines of a journal tell, up to the last one that was read.
+    """State of a run after the lines of its journal that were read.
 
     Attributes:
         entries: the entry of each item whose write was neither refused nor undone, by its index in the plan.
