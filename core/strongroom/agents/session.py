@@ -277,11 +277,11 @@ class Exchange:
                 a header is folded.
         """
         redactor = self._redactor = self._values.redactor(self._redacted)
-        self._has_body = self.has_body(status)
+        has_body = self.has_body(status)
         is_compressed = self._is_searched and _joined(headers, "content-encoding") not in {"", "identity"}
-        if reason := COMPRESSED if is_compressed and self._has_body else _fault(headers):
+        if reason := COMPRESSED if is_compressed and has_body else _fault(headers):
             raise self.refuse(Refusal(502, reason))
-        if is_compressed or (self._is_searched and self._has_body):
+        if is_compressed or (self._is_searched and has_body):
             headers = tuple(header for header in headers if not header[0].lower().startswith(_DESCRIBE_BODY))
 
         def redact(text: str) -> str:
@@ -293,11 +293,8 @@ class Exchange:
         return tuple((redact(name), redact(value)) for name, value in headers)
 
     def feed(self, content: bytes) -> bytes:
-        """Return a part of the answer's body, redacted. May return b"".
-
-        The body of an answer that can have none, such as a 204 of HTTP/2, is dropped.
-        """
-        return self._redactor.feed(content) if self._has_body else b""
+        """Return a part of the answer's body, redacted. May return b""."""
+        return self._redactor.feed(content)
 
     def finish(self) -> bytes:
         """Return the rest of the answer's body."""

@@ -343,14 +343,6 @@ def test_a_value_of_another_host_is_not_looked_for(secrets):
     assert its.redactor().whole(b"o" * 30) == its.placeholder("other").encode()
 
 
-@pytest.mark.parametrize(("method", "status"), [("GET", 204), ("GET", 304), ("HEAD", 200)])
-def test_what_follows_an_answer_without_a_body_is_dropped(secrets, method, status):
-    """As HTTP/2 can send it, compressed too."""
-    exchange = session(secrets).begin(head(method=method))
-    exchange.answer(status, (("Content-Encoding", "gzip"),))
-    assert exchange.feed(VALUE.encode()) + exchange.finish() == b""
-
-
 @pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "identity", "chunked, chunked"])
 def test_a_transfer_coding_other_than_chunked_is_refused(secrets, coding):
     exchange = session(secrets).begin(head())
