@@ -280,9 +280,8 @@ class Session:
             return failure(reply, path, self.location, changes=changes)
         if self.token_is_good(path):
             return PermissionDeniedError(path, f"the token's policies do not allow it at {self.location}")
-        return VaultAuthenticationError(
-            path, f"{self.location} does not accept the token: it is wrong, expired or revoked"
-        )
+        reason = "does not accept the token: it is wrong, expired or revoked, or has no rights there"
+        return VaultAuthenticationError(path, f"{self.location} {reason}")
 
     def token_is_good(self, refused: str | None = None) -> bool:
         """Return True if the server accepts the token at all: a 403 does not tell a bad token from a denied path.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from strongroom.errors import ConfigurationError, PermissionDeniedError, StrongroomError
-from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
+from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.hvac_adapter import requests
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.responses import document, is_absent, malformed, member
@@ -72,7 +72,7 @@ def _parsed(session: Session, parse: Callable[[Reply, Session], _R]) -> _R:
 def _answer(session: Session) -> Reply:
     reply = session.request(mount_request(session.mount))
     if reply.status == 403:
-        raise _refusal(session)
+        raise _refusal(reply, session)
     if reply.status != 200:
         raise session.failure(reply, None)
     return reply
@@ -102,9 +102,9 @@ def _mounted(reply: Reply, session: Session) -> tuple[Mapping[str, Any], str]:
     return mounted, path
 
 
-def _refusal(session: Session) -> Exception:
+def _refusal(reply: Reply, session: Session) -> Exception:
     if not session.token_is_good():
-        return VaultAuthenticationError(reason=f"{session.location} does not accept the token")
+        return session.failure(reply, None)
     # With the right to read it, the configuration of a missing mount is 404. Without that right, it is 403 too.
     reply = session.request(requests().kv2.read_configuration(mount_point=session.mount))
     if reply.status == 404 and not is_absent(reply):

@@ -118,6 +118,21 @@ def test_a_token_that_ended_while_the_store_was_open(openbao, kv2):
     front.close()
 
 
+def test_a_valid_token_without_rights_is_not_called_invalid(openbao, kv2):
+    """The server refuses it as it refuses a wrong one, also to look itself up: the messages name both causes."""
+    opening = failure(url=openbao.url, token=openbao.issue_token({"other/*": ["read"]}), mount=kv2)
+    policy = openbao.write_policy({f"{kv2}/data/*": ["read"]}, name=f"passing-{kv2}")
+    grant = {"policies": [policy], "no_default_policy": True}
+    token = openbao.call("POST", "auth/token/create", grant)["auth"]["client_token"]
+    front = GuardedStore(open_vault(url=openbao.url, token=token, mount=kv2), "vault")
+    openbao.call("DELETE", f"sys/policies/acl/{policy}")
+    with pytest.raises(VaultAuthenticationError) as reading:
+        front.read("app")
+    for error in (opening, reading.value, front.probe().error):
+        assert "wrong, expired or revoked, or has no rights" in str(error)
+    front.close()
+
+
 @pytest.fixture
 def role(openbao, kv2):
     """The `auth` table of an AppRole whose tokens end in ten minutes."""
