@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
@@ -14,25 +14,29 @@ from strongroom._config.document import Table, suggest
 from strongroom._config.setting_types import Limit, Text
 from strongroom.paths import parse_reference
 
-_HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?|\[[0-9a-f:]+\](:[0-9]{1,5})?")
+_HOST = re.compile(r"(?:(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?")
 _METHOD = re.compile(r"[A-Z]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WHERE = re.compile(r"header:[a-z0-9-]+|query(:\S+)?|body:[^\s.]+")
 
 
-def _each(pattern: re.Pattern[str], expected: str) -> Any:  # a hint
-    fits = Limit(lambda texts: bool(texts) and all(map(pattern.fullmatch, texts)), f"a list of {expected}")
-    return Annotated[list[str], fits]
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    return found is not None and 0 < int(found[1] or 443) < 1 << 16
+
+
+def _each(fits: Callable[[str], object], expected: str) -> Any:  # a hint
+    return Annotated[list[str], Limit(lambda texts: bool(texts) and all(map(fits, texts)), f"a list of {expected}")]
 
 
 _RULE: Mapping[str, Any] = {
     "preset": Text,
     "secret": Text,
     "variable": Annotated[str, Limit(lambda text: _VARIABLE.fullmatch(text) is not None, "the name of a variable")],
-    "hosts": _each(_HOST, "host names in lower case, each with an optional leading *. and port"),
-    "methods": _each(_METHOD, "methods in upper case"),
-    "paths": _each(re.compile(r"/[!-~]*"), "paths that begin with /, in which * stands for any text"),
-    "where": _each(_WHERE, "header:NAME, query, query:NAME or body:FIELD"),
+    "hosts": _each(_is_host, "host names in lower case, each with an optional leading *. and port, 1 to 65535"),
+    "methods": _each(_METHOD.fullmatch, "methods in upper case"),
+    "paths": _each(re.compile(r"/[!-~]*").fullmatch, "paths that begin with /, in which * stands for any text"),
+    "where": _each(_WHERE.fullmatch, "header:NAME, query, query:NAME or body:FIELD"),
     "sign": Annotated[str, Limit("aws4".__eq__, '"aws4"')],
 }
 _COMMAND: Mapping[str, Any] = {

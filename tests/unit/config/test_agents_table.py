@@ -124,6 +124,8 @@ def test_a_preset_says_where_and_when_it_was_read(name):
         ({"hosts": ["*"]}, "host names in lower case"),
         ({"hosts": ["a.*.com"]}, "host names in lower case"),
         ({"hosts": ["api.openai.com/v1"]}, "host names in lower case"),
+        ({"hosts": ["api.openai.com:99999"]}, r"rules.openai\] hosts.*host names in lower case"),
+        ({"hosts": ["[::1]:0"]}, "host names in lower case"),
         ({"variable": None}, "variable.* is missing"),
         ({"variable": "A-B"}, "the name of a variable"),
         ({"methods": ["post"]}, "methods in upper case"),
