@@ -31,24 +31,21 @@ _KEPT = 20
 _MAX_SIZE = 1 << 24
 """The largest log, in bytes, before its last line: a hostile worker must not fill the disk."""
 
-_MAX_REASONS = 1000
-"""The most reasons that are counted apart: many name a host, which the worker chooses."""
+_MOST_KEPT = 1000
+"""The most reasons that are counted apart, and the most destinations that are remembered before all are forgotten."""
 
 _MOST_TOLD = 20
-"""The most destinations of which a refusal is told: a hostile worker makes up as many as it likes."""
+"""The most reasons that the operator is told: many name a host, and a hostile worker makes up as many as it likes."""
 
-_MOST_SEEN = 1000
-"""The most destinations that are remembered. After more, each is written again."""
-
-_LONGEST_COMMAND = 100
+_MORE = f"reasons beyond the first {_MOST_KEPT:,}"
 _SUFFIX = ".jsonl"
 
 
 class SessionLog:
     """Writes the log of one session, and counts, for a `with` block in which the worker runs.
 
-    The operator is told of the first refusal for each of the first destinations. If the file cannot be written, the
-    operator is told once, and the session continues.
+    The operator is told of the first refusals for different reasons. If the file cannot be written, the operator is
+    told once, and the session continues.
 
     Args:
         command: the name of the worker's command, without its arguments, which may have a secret.
@@ -60,8 +57,7 @@ class SessionLog:
     Attributes:
         name: the name of the session.
         uses: the number of uses by the name of the rule.
-        refused: the number of refusals.
-        reasons: the number of refusals by their reason, for the first reasons.
+        reasons: the number of refusals by their reason.
         size: the number of bytes in its log; 0 without a log.
     """
 
@@ -73,19 +69,17 @@ class SessionLog:
         tell: Callable[[str], object],
         folder: Path | None = None,
     ) -> None:
-        start = datetime.now(UTC)
-        self.name = f"{start:%Y%m%dT%H%M%S}-{token_hex(2)}"
-        self._about = {"command": command[:_LONGEST_COMMAND], "rules": list(rules), "end": end and _text(end)}
+        self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(2)}"
+        self.uses: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.size = 0
+        about = {"format": _FORMAT, "version": _VERSION, "session": self.name, "pid": os.getpid()}
+        self._about = {**about, "command": command, "rules": list(rules), "end": end and _text(end)}
         self._tell = tell
         self._folder = folder
         self._lock = threading.Lock()
         self._file: int | None = None
         self._stack = ExitStack()
-        self.size = 0
-        self.uses: Counter[str] = Counter()
-        self.refused = 0
-        self.reasons: Counter[str] = Counter()
-        self._told: set[str] = set()
         self._seen: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -99,10 +93,11 @@ class SessionLog:
             self._stack.callback(os.close, file)
             self._stack.enter_context(private.lock(file, 1.0))
             self._file = file
-        except (OSError, ConfigurationError) as error:
+        except OSError as error:
+            self._fail(error.strerror)
+        except ConfigurationError as error:
             self._fail(error)
-        about = {"format": _FORMAT, "version": _VERSION, "session": self.name, "pid": os.getpid(), **self._about}
-        self._append("session", about)
+        self._append("session", self._about)
         self._stack.callback(listen(self._record))
         return self
 
@@ -121,7 +116,7 @@ class SessionLog:
         with self._lock:
             if destination in self._seen:
                 return False
-            if len(self._seen) >= _MOST_SEEN:
+            if len(self._seen) >= _MOST_KEPT:
                 self._seen.clear()
             self._seen.add(destination)
         self._append("destination", {"destination": destination, "unread": unread})
@@ -138,46 +133,35 @@ class SessionLog:
             self._append("use", fields)
             return
         with self._lock:
-            self.refused += 1
-            if use.reason in self.reasons or len(self.reasons) < _MAX_REASONS:
-                self.reasons[use.reason] += 1
-            number = len(self._told)
-            is_first = use.host not in self._told and number <= _MOST_TOLD
-            if is_first:
-                self._told.add(use.host)
+            known = len(self.reasons)
+            reason = use.reason if use.reason in self.reasons or known < _MOST_KEPT else _MORE
+            self.reasons[reason] += 1
+            is_new = len(self.reasons) > known
         self._append("refusal", fields)
-        if is_first and number < _MOST_TOLD:
+        if is_new and known < _MOST_TOLD:
             self._tell(f"Refused {use.host} to the worker: {use.reason}")
-        elif is_first:
-            self._tell("Refused more destinations to the worker, which are not shown here")
+        elif is_new and known == _MOST_TOLD:
+            self._tell("Refused more to the worker, for reasons that are not shown here")
 
     def _append(self, event: str, fields: Mapping[str, object]) -> None:
         content = _line(event, {name: value for name, value in fields.items() if value not in (None, "")})
         with self._lock:
             if self._file is None:
                 return
+            fault = ""
+            if self.size + len(content) > _MAX_SIZE:
+                content, fault = _line("full", {}), f"it is full, with {_MAX_SIZE >> 20} MiB"
             try:
-                self._write(self._file, content)
+                self.size += os.write(self._file, content)
             except OSError as error:
-                self._file, fault = None, error
-            else:
-                return
-        self._fail(fault)
+                fault = error.strerror or str(error)
+            if fault:
+                self._file = None
+        if fault:
+            self._fail(fault)
 
-    def _write(self, file: int, content: bytes) -> None:
-        is_full = self.size + len(content) > _MAX_SIZE
-        if is_full:
-            content = _line("full", {})
-        written = os.write(file, content)
-        self.size += written
-        if written < len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if is_full:
-            raise OSError(errno.EFBIG, f"it is full, with {_MAX_SIZE >> 20} MiB")
-
-    def _fail(self, error: Exception) -> None:
-        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        self._tell(f"The log of this session cannot be written: {reason}. The worker is served without it")
+    def _fail(self, fault: object) -> None:
+        self._tell(f"The log of this session cannot be written: {fault}. The worker is served without it")
 
 
 def default_folder() -> Path:
@@ -201,17 +185,8 @@ def _line(event: str, fields: Mapping[str, object]) -> bytes:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-_FIELDS: Mapping[str, Mapping[str, type]] = {
-    "session": {"session": str, "command": str, "pid": int, "version": int},
-    "destination": {"destination": str, "unread": bool},
-    "use": {"rule": str, "status": int},
-    "refusal": {"status": int},
-    "full": {},
-}
-"""The fields that a line of each event must have."""
-
-_TEXTS = ("rule", "host", "method", "path", "reason")
-"""Fields that a line may have, which are text."""
+_BLANK = dict.fromkeys(("end", "rule", "host", "method", "path", "reason"), "")
+"""The texts that a line lacks if they are empty."""
 
 
 class RecordedSession:
@@ -257,7 +232,7 @@ class RecordedSession:
                 self._file.unlink()
 
     def read(self, *, is_over: bool = False) -> list[tuple[str, Mapping[str, Any]]]:
-        """Return the lines since the last call, as they are and as their fields.
+        """Return the lines since the last call, as they are and as their fields, with empty texts for missing ones.
 
         Args:
             is_over: nothing writes the log any more, so that a line without its end is damaged.
@@ -265,55 +240,49 @@ class RecordedSession:
         Raises:
             ConfigurationError: the log cannot be read, or was written by a later release.
         """
+        found: list[tuple[str, Mapping[str, Any]]] = []
         with private.faults_as(ConfigurationError, f"The log of the session {self.name}"):
             with private.open_lines(self._file) as stream:
                 stream.seek(self._offset)
-                whole, _, cut = stream.read().rpartition(b"\n")
+                *whole, cut = stream.read().split(b"\n")
             self.damaged += is_over and bool(cut)
-            if not whole:
-                return []
-            is_first = self._offset == 0
-            self._offset += len(whole) + 1
-            found: list[tuple[str, Mapping[str, Any]]] = []
-            for number, content in enumerate(whole.split(b"\n")):
+            for content in whole:
+                is_first = self._offset == 0
+                self._offset += len(content) + 1
                 try:
                     line = content.decode("ascii")
-                    found.append((line, self._noted(json.loads(line), is_first=is_first and number == 0)))
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    fields = _BLANK | json.loads(line)
+                    self._note(fields, is_first=is_first)
+                    found.append((line, fields))
+                except (ValueError, KeyError, TypeError, RecursionError):
                     self.damaged += 1
-            return found
+        return found
 
-    def _noted(self, fields: Mapping[str, Any], *, is_first: bool) -> Mapping[str, Any]:
-        """Return the fields of a line, and count it.
+    def _note(self, fields: Mapping[str, Any], *, is_first: bool) -> None:
+        """Count a line.
 
         Raises:
             ValueError: it is not a line of a log. So do KeyError and TypeError.
             OSError: a later release wrote the log.
         """
-        if is_first and isinstance(version := fields.get("version", 0), int) and version > _VERSION:
+        if is_first and isinstance(version := fields.get("version"), int) and version > _VERSION:
             raise OSError(errno.EINVAL, newer_format(version, _VERSION))
-        _check(fields)
-        if (fields["event"] == "session") is not is_first:
-            raise ValueError("the first line, and no other, is about the session")
-        if is_first:
-            self.about = fields
-        elif fields["event"] == "use":
-            self.uses[fields["rule"]] += 1
-        elif fields["event"] == "refusal":
-            self.refusals += 1
+        if not all(isinstance(fields[name], str) for name in _BLANK):
+            raise ValueError("a text has another type")
+        if any(datetime.fromisoformat(fields[name] or fields["time"]).tzinfo is None for name in ("time", "end")):
+            raise ValueError("a time has no zone")
+        match fields:
+            case {"event": "session", "session": str(), "command": str(), "pid": int(), "version": int()} if is_first:
+                self.about = fields
+            case {"event": "use", "rule": rule, "status": int()} if rule:
+                self.uses[rule] += 1
+            case {"event": "refusal", "status": int()}:
+                self.refusals += 1
+            case {"event": "destination", "destination": str(), "unread": bool()} | {"event": "full"}:
+                pass
+            case _:
+                raise ValueError("it is not a line of this release, or not in its place")
         self.last = fields["time"]
-        return fields
-
-
-def _check(fields: Mapping[str, Any]) -> None:
-    """Raise ValueError, KeyError or TypeError for what is not a line of a log."""
-    needed = _FIELDS[fields["event"]].items()
-    texts = {name: str for name in _TEXTS if name in fields}.items()
-    moments = [fields[name] for name in ("time", "end") if name == "time" or name in fields]
-    if not all(isinstance(fields[name], kind) for name, kind in (*needed, *texts)):
-        raise ValueError("a field has another type")
-    if any(datetime.fromisoformat(moment).tzinfo is None for moment in moments):
-        raise ValueError("a time has no zone")
 
 
 def recorded_sessions(folder: Path | None = None) -> list[RecordedSession]:

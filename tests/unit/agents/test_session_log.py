@@ -140,14 +140,14 @@ def test_a_full_disk_is_told_once(log, told, monkeypatch):
 def test_a_log_and_its_counts_have_bounds(log, folder, told, monkeypatch):
     """A hostile worker chooses hosts, and makes as many requests as it likes."""
     monkeypatch.setattr(session_log, "_MAX_SIZE", 5000)
-    monkeypatch.setattr(session_log, "_MAX_REASONS", 10)
-    with log("x" * 999) as made:
+    monkeypatch.setattr(session_log, "_MOST_KEPT", 10)
+    with log() as made:
         for number in range(50):
             emit(use(f"No rule names host{number}", 403))
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 5100
     assert lines(folder)[-1] == {"event": "full"}, "a reader must not take the last request for the end"
     assert sum("it is full" in line for line in told) == 1
-    assert (len(made.reasons), made.refused) == (10, 50)
+    assert (len(made.reasons), made.reasons.total()) == (11, 50)
 
 
 def test_a_later_format_is_refused_by_its_version(folder):
@@ -204,13 +204,21 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(log, folder):
 
 def test_the_first_refusals_are_told_and_no_destination_is_forgotten(log, folder, told, monkeypatch):
     """A hostile worker makes up as many hosts as it likes, and must not hide one behind them."""
-    monkeypatch.setattr(session_log, "_MOST_SEEN", 2)
     with log() as made:
         for number in (0, 0, *range(30)):
-            use = Use("", f"10.0.0.{number}", "CONNECT", "", 403, "It is not public")
+            use = Use("", f"10.0.0.{number}", "CONNECT", "", 403, f"10.0.0.{number} is not public")
             emit(Event(EventKind.USE, "", outcome="refused", use=use))
+        monkeypatch.setattr(session_log, "_MOST_KEPT", 2)
         assert [made.connected(name, unread=True) for name in "aababc"] == [True, False, True, False, False, True]
     *first, last = told
-    assert first == [f"Refused 10.0.0.{number} to the worker: It is not public" for number in range(20)]
-    assert last == "Refused more destinations to the worker, which are not shown here"
+    assert first == [f"Refused 10.0.0.{number} to the worker: 10.0.0.{number} is not public" for number in range(20)]
+    assert last == "Refused more to the worker, for reasons that are not shown here"
     assert [line["destination"] for line in lines(folder) if line["event"] == "destination"] == ["a", "b", "c"]
+
+
+def test_each_reason_is_told_once(log, told):
+    """A second reason for the same host is news; the same reason for each request is not."""
+    with log():
+        for reason in ("Not POST", "Not /v1/*", "Not POST"):
+            emit(use(reason, 403))
+    assert told == [f"Refused api.example.com to the worker: Not {what}" for what in ("POST", "/v1/*")]

@@ -74,25 +74,26 @@ def _text(fields: Mapping[str, Any]) -> str:
     """Return a line for people. Most of its text is that of the worker."""
     event, moment = fields["event"], fields["time"].replace("T", " ")[:19]
     if event == "session":
-        end = f", until {fields['end'].replace('T', ' ')[:16]}" if "end" in fields else ""
+        end = fields["end"] and f", until {fields['end'].replace('T', ' ')[:16]}"
         return f"{moment} UTC  session {fields['session']}: {fields['command']}, pid {fields['pid']}{end}"
     if event == "destination":
-        return f"{moment[5:]}  connects to {fields['destination']}{', which no rule names' if fields['unread'] else ''}"
-    if event == "full":
-        return f"{moment[5:]}  the log is full: the rest of the session is missing"
-    status = fields["status"] or "no answer"
-    request = f"{fields.get('method', '-')} {fields.get('host', '')}{fields.get('path', '')}"
-    reason = f": {fields['reason']}" if "reason" in fields else ""
-    return f"{moment[5:]}  {status}  {fields.get('rule', '-')}  {request}{reason}"
+        text = f"connects to {fields['destination']}{', which no rule names' if fields['unread'] else ''}"
+    elif event == "full":
+        text = "the log is full: the rest of the session is missing"
+    else:
+        request = f"{fields['method'] or '-'} {fields['host']}{fields['path']}"
+        reason = fields["reason"] and f": {fields['reason']}"
+        text = f"{fields['status'] or 'no answer'}  {fields['rule'] or '-'}  {request}{reason}"
+    return f"{moment[5:]}  {text}"
 
 
 def summary(log: SessionLog) -> Iterator[str]:
     """Yield the uses by rule and the refusals by reason, most first."""
     uses = ", ".join(f"{rule} {number:,}" for rule, number in log.uses.most_common())
     see = f" See strongroom agent log {log.name}" if log.size else ""
-    yield f"Uses by rule: {uses or 'none'}. Refusals: {log.refused:,}.{see}"
-    named = log.reasons.most_common(_REASONS)
-    for reason, number in named:
+    yield f"Uses by rule: {uses or 'none'}. Refusals: {log.reasons.total():,}.{see}"
+    reasons = log.reasons.most_common()
+    for reason, number in reasons[:_REASONS]:
         yield f"{counted(number, 'refusal')}: {reason}"
-    if more := log.refused - sum(number for _, number in named):
+    if more := sum(number for _, number in reasons[_REASONS:]):
         yield f"{counted(more, 'refusal')}: other reasons"

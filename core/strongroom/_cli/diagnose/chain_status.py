@@ -152,7 +152,7 @@ class Agents:
 
 def _agent(session: RecordedSession) -> AgentStatus:
     about, moment = session.about, datetime.fromisoformat
-    end = moment(about["end"]) if "end" in about else None
+    end = moment(about["end"]) if about["end"] else None
     started, last = moment(about["time"]), moment(session.last)
     uses = dict(session.uses)
     return AgentStatus(session.name, about["command"], about["pid"], started, end, last, uses, session.refusals)
