@@ -30,9 +30,9 @@ END = SessionEnd(10**9)
 class Running:
     """A proxy in this process until `END`, for a `with` block."""
 
-    def __init__(self, config, roots):
+    def __init__(self, config):
         self._manager = SecretsManager.from_config(config)
-        self._setup = Setup(self._manager, {"SSL_CERT_FILE": str(roots)}, END)
+        self._setup = Setup(self._manager, END)
         self.session, self.authority = self._setup.session, self._setup.authorities[0]
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -60,7 +60,8 @@ def running(served, upstream_file, tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("WORKER_APP_TOKEN", VALUE)
-        with Running(discovery.load(config_file=file, environment=None), upstream_file) as made:
+        patched.setenv("SSL_CERT_FILE", str(upstream_file))
+        with Running(discovery.load(config_file=file, environment=None)) as made:
             yield made
 
 

@@ -162,18 +162,20 @@ class SessionEnd:
     So a clock that is set back does not make a session longer, and neither does a machine that is suspended.
 
     Args:
-        seconds: how long the session lasts, from now.
+        seconds: how long the session lasts, from now; None if the worker decides.
 
     Attributes:
-        at: the end by the clock.
+        at: the end by the clock, or None.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.at = datetime.now(UTC) + timedelta(seconds=seconds)
-        self._passed = boot_time() + seconds
+    def __init__(self, seconds: float | None = None) -> None:
+        self.at = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+        self._passed = boot_time() + (seconds or 0)
 
     def left(self) -> float:
         """Return the seconds to the next look at the clock, so that a suspended machine counts; 0 after the end."""
+        if self.at is None:
+            return _LOOK
         by_clock, passed = (self.at - datetime.now(UTC)).total_seconds(), self._passed - boot_time()
         return max(0.0, min(by_clock, passed, _LOOK))
 

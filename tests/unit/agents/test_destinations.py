@@ -102,8 +102,13 @@ def test_authority_is_valid_now_and_accepted_by_openssl():
     assert list(named_hosts([HOSTS])) == ["api.example.com", "*.example.org", "10.0.0.7", "::1"]
 
 
-def test_proxy_of_the_company_is_read_from_the_variables():
-    proxy = CompanyProxy.of({"HTTPS_PROXY": "http://me:p%40ss@proxy.corp:3129", "no_proxy": ".corp, example.net:8443"})
+def test_proxy_of_the_company_is_read_from_the_variables(monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert CompanyProxy.of_environment() is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:p%40ss@proxy.corp:3129")
+    monkeypatch.setenv("no_proxy", ".corp, example.net:8443")
+    proxy = CompanyProxy.of_environment()
     assert proxy.address == ("proxy.corp", 3129)
     assert b"Proxy-Authorization: Basic bWU6cEBzcw==\r\n" in proxy.request("api.example.com", 443)
     assert proxy.request("::1", 443).startswith(b"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n")
@@ -112,7 +117,6 @@ def test_proxy_of_the_company_is_read_from_the_variables():
         False,
         True,
     ]
-    assert CompanyProxy.of({}) is None
     assert not CompanyProxy("http://proxy", "*").carries("example.com", 443)
 
 

@@ -27,3 +27,7 @@ def test_a_session_ends_by_the_clock_or_by_the_time_that_has_passed(monkeypatch,
     now.wall, now.boot = START + timedelta(seconds=clock), 1000.0 + passed
     assert end.left() == left
     assert end.refusal().reason == "The session ended at 2026-01-02 03:05 UTC"
+
+
+def test_a_session_without_an_end_goes_on():
+    assert (SessionEnd().at, SessionEnd().left()) == (None, 30)

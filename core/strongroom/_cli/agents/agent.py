@@ -8,7 +8,9 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,14 +48,12 @@ _only_rules = click.option(
 )
 
 
-def _read_end(ctx: click.Context, option: click.Parameter, text: str | None) -> SessionEnd | None:
-    seconds = read_duration(ctx, option, text)
-    if seconds is None:
-        return None
-    if not 1 <= seconds <= _LONGEST:
-        raise click.UsageError("--for must be at least one second, and at most 7 days")
+def _read_end(ctx: click.Context, option: click.Parameter, text: str | None) -> SessionEnd:
     from strongroom.agents.session import SessionEnd
 
+    seconds = read_duration(ctx, option, text)
+    if seconds is not None and not 1 <= seconds <= _LONGEST:
+        raise click.UsageError("--for must be at least one second, and at most 7 days")
     return SessionEnd(seconds)
 
 
@@ -103,7 +103,7 @@ agent_command.add_command(log_command)
 def run_command(
     invocation: Invocation,
     command: tuple[str, ...],
-    until: SessionEnd | None,
+    until: SessionEnd,
     learn: Path | None,
     keep: tuple[str, ...],
     *,
@@ -136,112 +136,94 @@ def run_command(
 
     if learn is not None and only_rules:
         raise click.UsageError("--learn looks for what --only-rules would refuse: give one of them")
-    if learn is not None and learn.exists():
+    if learn is not None and os.path.lexists(learn):
         raise click.UsageError(f"{learn} exists: --learn writes a new file")
+    if learn is not None and not os.access(learn.parent, os.W_OK):
+        raise ConfigurationError(f"Cannot write the rules: {learn}: its folder is missing, or you may not write in it")
     config = invocation.load_trusted()
     with (
-        _opened(config, until, only_rules=only_rules, learns=learn is not None, keep=keep) as (setup, inherited),
-        _learned(learn, setup.session),
+        _opened(config, until, only_rules=only_rules, learns=learn is not None) as setup,
         # The worker may have put anything in its place.
         tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as made,
         WorkerFolder(Path(made)) as folder,
         _log(setup, Path(command[0]).name) as log,
     ):
-        revealing = {name for name, text in os.environ.items() if setup.reveals(text)}
-        if not sandbox and revealing:
-            names = ", ".join(sorted(revealing))
-            output.say(f"The command can read {names} in the environment of your shell. Run it with --sandbox")
-        box = Sandbox() if sandbox else None
-        listener = None if box else socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-        address = listener.getsockname()[:2] if listener else PROXY
-        if withheld := (os.environ.keys() - inherited.keys() | revealing) - setup.session.environment.keys():
-            never = ", ".join(sorted(withheld & revealing))
-            but = f", but not {never}: the value of a rule" if never else ""
-            output.say(f"Withheld from the command: {', '.join(sorted(withheld))}. --keep NAME passes one on{but}")
+        inherited = _inherited(setup, config, keep, sandbox=sandbox)
+        listeners: Callable[[], list[socket.socket]]
+        if sandbox:
+            box = Sandbox()
+            process, address = Child(box.wrap(command)), PROXY
+            listeners = partial(box.listeners, process.started)
+        else:
+            process, listener = Child(command), socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+            address, listeners = listener.getsockname(), lambda: [listener]
         variables = setup.environment(folder, address, inherited)
-        encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
-        process = Child(box.wrap(command) if box else command)
-
-        def listeners() -> Iterable[socket.socket]:
-            if box:
-                process.started.wait()
-            found = box.listener() if box else listener
-            return [found] if found else []
-
-        with setup.serving(listeners, log.connected), _ended_at(until, process) as timed_out:
-            try:
-                code = exit_code(lambda: process.run(encoded), command[0])
-            finally:
-                process.started.set()  # the proxy may wait for a sandbox that did not start
+        with setup.serving(listeners, log.connected):
+            code = _run_until(until, process, command[0], variables)
+    if learn is not None:
+        _write_learned(learn, setup.session)
     if not quiet:
         for line in summary(log):
             output.say(line)
-    click.get_current_context().exit(TIMED_OUT if timed_out else code)
+    click.get_current_context().exit(code)
 
 
-@contextlib.contextmanager
-def _learned(file: Path | None, session: AgentSession) -> Iterator[None]:
-    """Write the rules that the session has learned in the block, if there is a file for them.
+def _inherited(setup: Setup, config: Config, keep: Collection[str], *, sandbox: bool) -> dict[str, str]:
+    """Return the variables that the command inherits, and tell the operator which ones it does not."""
+    redact = setup.session.redactor().whole
+    revealing = {name for name, text in os.environ.items() if redact(content := os.fsencode(text)) != content}
+    if not sandbox and revealing:
+        names = ", ".join(sorted(revealing))
+        output.say(f"The command can read {names} in the environment of your shell. Run it with --sandbox")
+    kept = {name: os.environ[name] for name in keep if name in os.environ}
+    inherited = {name: text for name, text in (_without_credentials(config) | kept).items() if name not in revealing}
+    if withheld := os.environ.keys() - inherited.keys() - setup.session.environment.keys():
+        never = ", ".join(sorted(withheld & revealing))
+        but = f", but not {never}: the value of a rule" if never else ""
+        output.say(f"Withheld from the command: {', '.join(sorted(withheld))}. --keep NAME passes one on{but}")
+    return inherited
 
-    It is created before, so that a folder that cannot be written is told before the command runs, and removed after an
-    exception. A fault in writing is told: the command has run, and its exit code counts.
 
-    Raises:
-        ConfigurationError: the file cannot be created.
-    """
+def _run_until(until: SessionEnd, process: Child, program: str, variables: Mapping[str, str]) -> int:
+    """Run the command to its end, or to that of the session, and return the exit code."""
+    over = threading.Event()
+
+    def end() -> bool:
+        """Return True if the session ended before the command."""
+        process.started.wait()
+        while left := until.left():
+            if over.wait(left):
+                return False
+        return process.end(_GRACE)
+
+    encoded = {os.fsencode(name): os.fsencode(text) for name, text in variables.items()}
+    with ThreadPoolExecutor(1) as pool:
+        timed_out = pool.submit(end)
+        try:
+            code = exit_code(lambda: process.run(encoded), program)
+        finally:
+            over.set()
+            process.started.set()  # threads may wait for a command that did not start
+    if not timed_out.result():
+        return code
+    output.say(until.refusal().reason)
+    return TIMED_OUT
+
+
+def _write_learned(file: Path, session: AgentSession) -> None:
+    """Write the rules that the session has learned. A fault is told: the command has run, and its exit code counts."""
     from strongroom.agents._rules.learning import learned_text
     from strongroom.agents.session import MAX_OBSERVED
 
-    if file is None:
-        yield
-        return
-    failed = f"Cannot write the rules: {file}"
-    with private.faults_as(ConfigurationError, failed):
-        descriptor = private.open_file(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        yield
-    except BaseException:
-        os.close(descriptor)
-        with contextlib.suppress(OSError):
-            file.unlink()
-        raise
     observed = session.observed or ()
+    text = learned_text(observed, session.rules).encode()
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(session.redactor().whole(learned_text(observed, session.rules).encode()))
+        private.create(file, [session.redactor().whole(text)])
     except OSError as error:
-        output.say(f"{failed}: {error.strerror}")
+        output.say(f"Cannot write the rules: {file}: {error.strerror}")
         return
     first = "the first " if len(observed) >= MAX_OBSERVED else ""
     output.say(f"Wrote rules for {first}{output.counted(len(observed), 'request')} to {file}: review them")
-
-
-@contextlib.contextmanager
-def _ended_at(until: SessionEnd | None, process: Child) -> Iterator[list[bool]]:
-    """End the command of the block at some time. The yielded list is not empty if that was before its own end."""
-    ended: list[bool] = []
-    if until is None:
-        yield ended
-        return
-    done = threading.Event()
-
-    def wait() -> None:
-        process.started.wait()
-        while left := until.left():
-            if done.wait(left):
-                return
-        if process.end(_GRACE):
-            ended.append(True)
-
-    thread = threading.Thread(target=wait, name="strongroom-agent-end", daemon=True)
-    thread.start()
-    try:
-        yield ended
-    finally:
-        done.set()
-        thread.join()
-        if ended:
-            output.say(until.refusal().reason)
 
 
 @agent_command.command("serve")
@@ -258,7 +240,7 @@ def _ended_at(until: SessionEnd | None, process: Child) -> Iterator[list[bool]]:
 @_for
 @current
 def serve_command(
-    invocation: Invocation, file: Path, listen: str | None, until: SessionEnd | None, *, only_rules: bool
+    invocation: Invocation, file: Path, listen: str | None, until: SessionEnd, *, only_rules: bool
 ) -> None:
     """Serve a worker in a container, or of another user.
 
@@ -282,14 +264,12 @@ def serve_command(
     ends_with_terminal = has_terminal() and all(signal.getsignal(end) is signal.SIG_DFL for end in named("SIGHUP"))
     with contextlib.ExitStack() as stack:
         ended = stack.enter_context(until_ended(hangup=True))
-        setup, _ = stack.enter_context(_opened(invocation.load_trusted(), until, only_rules=only_rules))
+        setup = stack.enter_context(_opened(invocation.load_trusted(), until, only_rules=only_rules))
         folder = stack.enter_context(WorkerFolder(file.parent))
-        try:
+        with private.faults_as(ConfigurationError, "Cannot listen"):
             listening = [stack.enter_context(folder.listen(file.name, BACKLOG))]
             if listen:
                 listening.append(stack.enter_context(socket.create_server(address, backlog=BACKLOG)))
-        except OSError as error:
-            raise ConfigurationError(f"Cannot listen: {error.strerror}") from None
 
         def write() -> Path:
             return folder.write("worker.env", env_file(setup.environment(folder, address, {})))
@@ -304,14 +284,14 @@ def serve_command(
         with setup.serving(lambda: listening, connected):
             user = "your own user" if folder.group is None else "the group of its folder"
             output.say(f"Serving on {file} for {user}. The environment of the worker is in {described}")
-            while (left := None if until is None else until.left()) != 0 and not ended.wait(left):
+            while (left := until.left()) and not ended.wait(left):
                 if ended.hung_up and ends_with_terminal and not has_terminal():
                     ended.interrupted = True
                     break
                 if ended.hung_up:
                     ended.hung_up = False
                     _take_rules(invocation, setup, write)
-        if until is not None and left == 0:
+        if not left:
             output.say(until.refusal().reason)
     click.get_current_context().exit(ExitCode.INTERRUPTED if ended.interrupted else ExitCode.DONE)
 
@@ -339,45 +319,34 @@ def _parse_address(text: str) -> tuple[str, int]:
 def _log(setup: Setup, command: str) -> SessionLog:
     from strongroom.agents.session_log import SessionLog
 
-    rules = [rule.name for rule in setup.session.rules]
-    return SessionLog(command, rules, None if setup.end is None else setup.end.at, output.say)
+    return SessionLog(command, [rule.name for rule in setup.session.rules], setup.end.at, output.say)
 
 
 @contextlib.contextmanager
-def _opened(
-    config: Config,
-    end: SessionEnd | None,
-    *,
-    only_rules: bool,
-    learns: bool = False,
-    keep: Collection[str] = (),
-) -> Iterator[tuple[Setup, Mapping[str, str]]]:
-    """Read the secrets of the rules, and return the parts of the proxy and the variables that the worker inherits.
-
-    Args:
-        config: the configuration.
-        end: when the session ends.
-        only_rules: see `Setup`.
-        learns: see `Setup`.
-        keep: the names of credentials that the worker inherits.
+def _opened(config: Config, end: SessionEnd, *, only_rules: bool, learns: bool = False) -> Iterator[Setup]:
+    """Protect this process, read the secrets of the rules, and yield the parts of the proxy.
 
     Raises:
         ConfigurationError: the extra is missing, or no rule is configured.
         StrongroomError: a secret cannot be read.
     """
     _require_mitmproxy()
-    from strongroom._cli.process.shell_credentials import without_shell_credentials
-    from strongroom._cli.process.store_credentials import without_credentials
     from strongroom._manager import SecretsManager
     from strongroom.agents._proxy.setup import Setup
     from strongroom.agents._proxy.worker import forbid_inspection
 
-    inherited = without_shell_credentials(without_credentials(os.environ, config))
-    inherited = {name: text for name, text in inherited.items() if name not in config.secrets}  # a row's value
-    forbid_inspection(os.environ.keys() - inherited.keys())
-    inherited |= {name: os.environ[name] for name in keep if name in os.environ}
+    forbid_inspection(os.environ.keys() - _without_credentials(config).keys())
     with SecretsManager.from_config(config) as secrets:
-        yield Setup(secrets, os.environ, end, only_rules=only_rules, learns=learns), inherited
+        yield Setup(secrets, end, only_rules=only_rules, learns=learns)
+
+
+def _without_credentials(config: Config) -> dict[str, str]:
+    """Return the variables of this process without known credentials and those of [secrets], which have values."""
+    from strongroom._cli.process.shell_credentials import without_shell_credentials
+    from strongroom._cli.process.store_credentials import without_credentials
+
+    found = without_shell_credentials(without_credentials(os.environ, config))
+    return {name: text for name, text in found.items() if name not in config.secrets}
 
 
 def _require_mitmproxy() -> None:

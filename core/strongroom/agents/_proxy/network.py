@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import os
 import re
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass
+from urllib.request import getproxies_environment, proxy_bypass
 
 from strongroom.errors import ConfigurationError
 
@@ -73,13 +73,11 @@ class CompanyProxy:
             self._credentials = base64.b64encode(text.encode("utf-8")).decode("ascii")
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> CompanyProxy | None:
-        """Return the proxy that these variables name, if they name one."""
-        either = {
-            name: environ.get(name.lower()) or environ.get(name) for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-        }
-        url = either["HTTPS_PROXY"] or either["ALL_PROXY"]
-        return cls(url, either["NO_PROXY"] or "") if url else None
+    def of_environment(cls) -> CompanyProxy | None:
+        """Return the proxy that the variables of this process name, if they name one."""
+        found = getproxies_environment()
+        url = found.get("https") or found.get("all")
+        return cls(url, found.get("no", "")) if url else None
 
     def carries(self, host: str, port: int) -> bool:
         """Return False for a host that is reached without the proxy."""
@@ -120,32 +118,28 @@ class Network(asyncio.SelectorEventLoop):
         proxy = self._proxy
         if proxy is None or host is None or not proxy.carries(host, port):
             return await super().create_connection(protocol_factory, host, port, **options)
-        tunnel = await self._open_tunnel(proxy, host, port)
-        return await super().create_connection(protocol_factory, sock=tunnel)
-
-    async def _open_tunnel(self, proxy: CompanyProxy, host: str, port: int) -> socket.socket:
-        found = await self.getaddrinfo(*proxy.address, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        tunnel = socket.socket(family, kind, protocol)
-        try:
-            tunnel.setblocking(False)  # noqa: FBT003  # its signature
+        reader = asyncio.StreamReader(_MAX_ANSWER, self)
+        handshake = asyncio.StreamReaderProtocol(reader, loop=self)
+        with contextlib.ExitStack() as failed:
             async with asyncio.timeout(_HANDSHAKE):
-                await self.sock_connect(tunnel, address)
-                await self._ask(tunnel, proxy, host, port)
-        except BaseException:
-            tunnel.close()
-            raise
-        return tunnel
+                transport, _ = await super().create_connection(lambda: handshake, *proxy.address)
+                failed.callback(transport.abort)
+                transport.write(proxy.request(host, port))
+                await _read_answer(reader)
+            failed.pop_all()
+        protocol = protocol_factory()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        return transport, protocol
 
-    async def _ask(self, tunnel: socket.socket, proxy: CompanyProxy, host: str, port: int) -> None:
-        await self.sock_sendall(tunnel, proxy.request(host, port))
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):  # the client speaks first, so nothing follows
-            part = await self.sock_recv(tunnel, _MAX_ANSWER)
-            answer += part
-            if not part or len(answer) > _MAX_ANSWER:
-                raise OSError(errno.EPROTO, _NO_PROXY)
-        status = answer[9:12]
-        if not status.startswith(b"2"):
-            shown = f" with {int(status)}" if status.isdigit() else ""
-            raise OSError(errno.EACCES, f"{_NO_TUNNEL}{shown}")
+
+async def _read_answer(reader: asyncio.StreamReader) -> None:
+    """Raise OSError unless the company's proxy has opened the tunnel."""
+    try:
+        answer = await reader.readuntil(b"\r\n\r\n")  # the client speaks first, so nothing follows
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        raise OSError(errno.EPROTO, _NO_PROXY) from None
+    status = answer[9:12]
+    if not status.startswith(b"2"):
+        shown = f" with {int(status)}" if status.isdigit() else ""
+        raise OSError(errno.EACCES, f"{_NO_TUNNEL}{shown}")

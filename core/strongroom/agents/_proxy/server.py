@@ -55,9 +55,9 @@ async def serve(
     setup: Setup,
     listeners: Iterable[socket.socket],
     connected: Callable[[str, bool], object],
-    started: Future[Callable[[], None]],
+    stop: Future[None],
 ) -> None:
-    """Serve the worker until the function is called that `started` then has. It may be called from any thread."""
+    """Serve the worker until `stop` is done."""
     proxy = master.Master(options.Options())
     _silence()
     server = Proxyserver()
@@ -68,13 +68,12 @@ async def serve(
         roots.write(setup.roots)
         proxy.options.update(**_OPTIONS, ssl_verify_upstream_trusted_ca=f"/proc/self/fd/{roots.fileno()}")
         listening = [await _listen(listener, instance) for listener in listeners]
-        started.set_result(proxy.shutdown)
-        cut = None if setup.end is None else asyncio.create_task(_cut_at(setup.end, server))
+        stop.add_done_callback(lambda _: proxy.shutdown())
+        cut = asyncio.create_task(_cut_at(setup.end, server))
         try:
             await proxy.run()
         finally:
-            if cut is not None:
-                cut.cancel()
+            cut.cancel()
             for listener in listening:
                 listener.close()
 
@@ -223,7 +222,7 @@ class Addon:
     # Requests.
 
     def _require_time(self) -> None:
-        if self._ends is not None and self._ends.left() == 0:
+        if self._ends.left() == 0:
             raise self._ends.refusal()
 
     @_fails_closed

@@ -18,8 +18,8 @@ from strongroom.agents._proxy.worker import WorkerFolder, operator_authorities, 
 from strongroom.agents._rules.policy import Destinations, named_hosts
 from strongroom.agents.session import AgentSession, SessionEnd
 
-_END = 5.0
-"""Seconds that the proxy may take to end after the command."""
+_END = 10.0
+"""Seconds that the proxy may take to end after the command, and to start if the command has ended already."""
 
 
 class Setup:
@@ -27,8 +27,7 @@ class Setup:
 
     Args:
         secrets: the manager that reads the values, with the rules in its configuration.
-        environ: the operator's variables, which name authorities and a proxy of the company.
-        end: when the session ends; None if the worker decides.
+        end: when the session ends.
         only_rules: see `Destinations`.
         learns: see `AgentSession`.
 
@@ -46,19 +45,13 @@ class Setup:
     """
 
     def __init__(
-        self,
-        secrets: SecretsManager,
-        environ: Mapping[str, str],
-        end: SessionEnd | None = None,
-        *,
-        only_rules: bool = False,
-        learns: bool = False,
+        self, secrets: SecretsManager, end: SessionEnd, *, only_rules: bool = False, learns: bool = False
     ) -> None:
         self.session = AgentSession(secrets, secrets.config.agents, learns=learns)
         self.destinations = Destinations(self.session.rules, only_rules=only_rules, learns=learns)
         self.authorities = [Authority(None if learns else self.session.rules)]
-        self.roots = operator_authorities(environ)
-        self.company_proxy = CompanyProxy.of(environ)
+        self.roots = operator_authorities(os.environ)
+        self.company_proxy = CompanyProxy.of_environment()
         self.end = end
 
     def environment(
@@ -66,13 +59,7 @@ class Setup:
     ) -> dict[str, str]:
         """Write the files with authorities, and return the environment of the worker."""
         authorities = self.roots + b"".join(authority.pem for authority in self.authorities)
-        inherited = {name: text for name, text in inherited.items() if not self.reveals(text)}
         return worker_environment(folder, authorities, inherited, self.session.environment, address)
-
-    def reveals(self, text: str) -> bool:
-        """Return True if the text has a value of the session."""
-        content = os.fsencode(text)
-        return self.session.redactor().whole(content) != content
 
     def replace_rules(self, config: AgentsConfig) -> None:
         """Take these rules for new requests. After an error, the rules are those from before.
@@ -100,30 +87,23 @@ class Setup:
             listeners: returns the sockets on which the worker is served; called in the thread.
             connected: gets the destination of each connection, and whether its requests pass unread; called in threads.
         """
-        started: Future[Callable[[], None]] = Future()
+        stop: Future[None] = Future()
 
         def serve() -> None:
-            found: list[socket.socket] | None = None
-            try:
-                from strongroom.agents._proxy import server
-
-                found = list(listeners())
+            with contextlib.ExitStack() as stack:
+                try:
+                    from strongroom.agents._proxy import server
+                finally:  # after a failure too: the worker must not wait at a socket that stays open
+                    found = [stack.enter_context(listener) for listener in listeners()]
                 network = Network(self.destinations.may_reach, self.company_proxy)
                 with asyncio.Runner(loop_factory=lambda: network) as runner:
-                    runner.run(server.serve(self, found, connected, started))
-            except BaseException as error:
-                if not started.done():
-                    started.set_exception(error)
-                raise
-            finally:  # after a failure too, the worker must not wait
-                for listener in listeners() if found is None else found:
-                    listener.close()
+                    runner.run(server.serve(self, found, connected, stop))
 
         thread = threading.Thread(target=serve, name="strongroom-agent-proxy", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            with contextlib.suppress(Exception):
-                started.result(_END)()
-            thread.join(_END)
+            if thread.is_alive():  # otherwise it has failed
+                stop.set_result(None)
+                thread.join(_END)

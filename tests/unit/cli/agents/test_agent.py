@@ -20,24 +20,22 @@ def session():
     return SimpleNamespace(observed=set(), rules=(), redactor=lambda: redactor)
 
 
-def test_a_file_without_rules_is_removed(session, tmp_path):
-    """As after a listener that cannot be made: the next run makes it again."""
+def test_the_file_is_private_and_new(capsys, session, tmp_path):
+    """The command may have made one meanwhile, which is not taken."""
     file = tmp_path / "learned.toml"
-
-    def fail() -> None:
-        with agent._learned(file, session):
-            assert file.stat().st_mode & 0o777 == 0o600
-            raise LookupError
-
-    with pytest.raises(LookupError):
-        fail()
-    assert not file.exists()
+    agent._write_learned(file, session)
+    assert file.stat().st_mode & 0o777 == 0o600
+    agent._write_learned(file, session)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in told] == [
+        f"Wrote rules for 0 requests to {file}: review them",
+        f"Cannot write the rules: {file}: File exists",
+    ]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
 def test_a_full_disk_is_told_and_is_no_error(capsys, monkeypatch, session, tmp_path):
     """The command has run, and its exit code counts."""
     monkeypatch.setattr(agent.private, "open_file", lambda *_: os.open("/dev/full", os.O_WRONLY))
-    with agent._learned(tmp_path / "learned.toml", session):
-        pass
+    agent._write_learned(tmp_path / "learned.toml", session)
     assert capsys.readouterr().err.endswith("learned.toml: No space left on device\n")
