@@ -109,7 +109,7 @@ class AgentSession:
     @property
     def rules(self) -> tuple[RuleConfig, ...]:
         """The rules."""
-        return self._values.rules
+        return tuple(self._values.rules.values())
 
     @property
     def environment(self) -> dict[str, str]:
@@ -118,7 +118,7 @@ class AgentSession:
 
     def placeholder(self, rule: str) -> str:
         """Return the placeholder of a rule with a secret; that of the access key, if it signs."""
-        return self._values.placeholder(rule)
+        return self._values.placeholders[rule][0]
 
     def covers(self, host: str, port: int) -> bool:
         """Return True if a rule names this host, so that a door must look into its requests."""
@@ -126,7 +126,7 @@ class AgentSession:
 
     def redactor(self) -> Redactor:
         """Return a redactor of all values that the session has read."""
-        return self._values.redactor(rule.name for rule in self.rules)
+        return self._values.redactor(self._values.rules)
 
     def begin(self, head: RequestHead) -> Exchange:
         """Check a request to a host of a rule, and read the values that it needs.
@@ -204,7 +204,7 @@ class Exchange:
         self._refused: Refusal | None = None  # of the body by the door, or of the answer
         with self._recorded_refusals():
             check_head(head)
-            self._covering = [rule for rule in values.rules if covers(rule, head.host, head.port)]
+            self._covering = [rule for rule in values.rules.values() if covers(rule, head.host, head.port)]
             self._redacted = [rule.name for rule in self._covering]
             self._is_searched = not values.redactor(self._redacted).is_empty
             is_free = session.observed is not None and not self._covering  # as it is if nobody looks into it
@@ -241,7 +241,7 @@ class Exchange:
                 allowing = allowing_rules(self._covering, self._found.values(), self._asked)
                 self._bodies = [rule for rule in self._bodies if rule in allowing]
             for rule in self._bodies:
-                placeholder = self._values.placeholder(rule.name)
+                placeholder = self._values.placeholders[rule.name][0]
                 if stands_in(replaced, format_, placeholder, rule):
                     replaced = replace_in(replaced, format_, placeholder, self._values.current(rule)[0])
                     self._record_start([rule])
@@ -259,7 +259,7 @@ class Exchange:
         """Sign the request, and keep that it is sent."""
         if self._signs is not None:
             credential = AwsCredential(*self._values.current(self._signs))
-            self.head = sign_aws4(self.head, self._values.placeholder(self._signs.name), credential, body)
+            self.head = sign_aws4(self.head, self._values.placeholders[self._signs.name][0], credential, body)
             self._record_start([self._signs])
         self._session.observe(self._asked, self._used)
 
@@ -345,7 +345,7 @@ class Exchange:
     def _record_refusal(self, refusal: Refusal) -> None:
         """Emit the event of a request that is not sent. In an audit log, it ends each use that has started."""
         used, self._used = list(self._used.values()), {}
-        named = self._values.rule(refusal.rule) or next(iter(used), None)
+        named = self._values.rules.get(refusal.rule) or next(iter(used), None)
         emit(self._event("refused", named, refusal.status, refusal.reason))
         for rule in used:
             if rule is not named:

@@ -101,11 +101,8 @@ def _enter_namespaces() -> None:
     user, group = os.geteuid(), os.getegid()
     os.unshare(os.CLONE_NEWUSER | os.CLONE_NEWNET)
     for name, content in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY)
-        try:
-            os.write(descriptor, content.encode())  # one call, as the kernel demands
-        finally:
-            os.close(descriptor)
+        with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123  # pathlib would delay the command
+            file.write(content)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
@@ -116,10 +113,9 @@ def _restrict_system_calls() -> None:
     Raises:
         OSError: the kernel has no filters, or the machine is unknown.
     """
-    try:
-        architecture, socket_number, ioctl_number = _MACHINES[platform.machine()]
-    except KeyError:
-        raise OSError(_ENOSYS, f"the machine {platform.machine()} is not supported") from None
+    if (machine := platform.machine()) not in _MACHINES:
+        raise OSError(_ENOSYS, f"the machine {machine} is not supported")
+    architecture, socket_number, ioctl_number = _MACHINES[machine]
     refused = _REFUSE | _EAFNOSUPPORT
     # Each jump skips the number of instructions that it names: if the values are equal, then otherwise.
     program = [

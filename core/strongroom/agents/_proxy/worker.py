@@ -62,6 +62,12 @@ _PR_SET_DUMPABLE = 4
 _JAVA_PASSWORD = b"changeit"
 """The usual password of a Java trust store, which has no secret: Java wants one."""
 
+_JAVA_OPTIONS = (
+    "-Dhttps.proxyHost={host} -Dhttps.proxyPort={port} -Dhttp.proxyHost={host} -Dhttp.proxyPort={port} "
+    "-Dhttp.nonProxyHosts= -Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStoreType=PKCS12 "
+    "-Djavax.net.ssl.trustStorePassword={password}"
+)
+
 _FOLDER_WAIT = 10.0
 """Seconds to wait for another process that writes in the folder."""
 
@@ -154,32 +160,25 @@ class WorkerFolder:
 def operator_authorities(environ: Mapping[str, str]) -> bytes:
     """Return the certificates of all authorities that some program of the operator trusts, as PEM.
 
-    They are those of SSL_CERT_FILE, or of the system without it, and those that any other such variable names: many
-    variables name one file.
+    They are those of SSL_CERT_FILE, or of the system without it, and those that any other such variable names, each
+    once. Nothing else that is in their files is returned, such as a key.
 
     Raises:
         ConfigurationError: a file cannot be read.
     """
     system = ssl.get_default_verify_paths().cafile or _SYSTEM  # an OpenSSL whose default is elsewhere has none
     named = {"SSL_CERT_FILE": system, **{name: text for name, text in environ.items() if text}}
-    paths: dict[str, str] = {}
+    found: dict[bytes, None] = {}
     for name in (*_BUNDLE, "NPM_CONFIG_CAFILE", "SSL_CERT_DIR"):
-        for path in filter(None, named.get(name, "").split(os.pathsep if name == "SSL_CERT_DIR" else "\0")):
-            paths.setdefault(path, name)
-    found = dict.fromkeys(each for path, name in paths.items() for each in _certificates(name, Path(path)))
+        for path in map(Path, filter(None, named.get(name, "").split(os.pathsep))):
+            failed, hint = (
+                f"The authorities of {name} cannot be read: {path}",
+                f". Set {name} to a file of certificates",
+            )
+            with private.faults_as(ConfigurationError, failed, hint):
+                files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
+                found |= dict.fromkeys(part for file in files for part in _CERTIFICATE.findall(file.read_bytes()))
     return b"".join(certificate + b"\n" for certificate in found)
-
-
-def _certificates(name: str, path: Path) -> list[bytes]:
-    """Return the certificates in a file, without anything else that is in it, or in the files of a folder."""
-    try:
-        files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
-        return [certificate for file in files for certificate in _CERTIFICATE.findall(file.read_bytes())]
-    except OSError as error:
-        fault = error.strerror
-    raise ConfigurationError(
-        f"The authorities of {name} cannot be read: {path}: {fault}. Set {name} to a file of certificates"
-    )
 
 
 def _java_store(certificates: bytes) -> bytes:
@@ -211,18 +210,9 @@ def worker_environment(
     ours: dict[str, str] = dict.fromkeys(_PROXY, f"http://{host}:{port}") | {"NODE_USE_ENV_PROXY": "1"}
     ours |= dict.fromkeys(_BUNDLE, str(folder.write("bundle.pem", authorities)))
     if shutil.which("java"):
-        options = {
-            "https.proxyHost": host,
-            "https.proxyPort": str(port),
-            "http.proxyHost": host,
-            "http.proxyPort": str(port),
-            "http.nonProxyHosts": "",
-            "javax.net.ssl.trustStore": str(folder.write("bundle.p12", _java_store(authorities))),
-            "javax.net.ssl.trustStoreType": "PKCS12",
-            "javax.net.ssl.trustStorePassword": _JAVA_PASSWORD.decode(),
-        }
-        given = [kept["JAVA_TOOL_OPTIONS"]] if "JAVA_TOOL_OPTIONS" in kept else []
-        ours["JAVA_TOOL_OPTIONS"] = " ".join((*given, *(f"-D{name}={value}" for name, value in options.items())))
+        store = folder.write("bundle.p12", _java_store(authorities))
+        options = _JAVA_OPTIONS.format(host=host, port=port, store=store, password=_JAVA_PASSWORD.decode())
+        ours["JAVA_TOOL_OPTIONS"] = f"{kept.get('JAVA_TOOL_OPTIONS', '')} {options}".lstrip()
     return {**kept, **ours, **placeholders}
 
 

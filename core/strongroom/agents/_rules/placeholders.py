@@ -52,10 +52,11 @@ class RuleValues:
         before: those that these replace: a rule of the same name keeps its placeholders.
 
     Attributes:
-        rules: the rules.
+        rules: the rules, by their names.
+        placeholders: those of each rule with a secret, by its name. The first of one that signs is for the access key.
         known: the rule of each placeholder that a request may carry.
-        placeholders: those of each rule with a secret, by its name and its `sign`.
         replaced: the placeholder of each value that was read, by the name of its rule and the value.
+        environment: the variables of a worker.
 
     Raises:
         StrongroomError: a secret cannot be read, or a value is too short.
@@ -63,35 +64,21 @@ class RuleValues:
 
     def __init__(self, secrets: SecretsManager, rules: Iterable[RuleConfig], before: RuleValues | None = None) -> None:
         self._secrets = secrets
-        self.rules = tuple(rules)
-        self._rules = {rule.name: rule for rule in self.rules}
         self._lock = fork_safe_lock(self, "_lock")
-        self.replaced: dict[tuple[str, SensitiveStr], str] = {} if before is None else {**before.replaced}
         self._redactors: dict[frozenset[str], Redactor] = {}
-        self.placeholders: dict[tuple[str, str], tuple[str, ...]] = {}
-        with_secret = [rule for rule in self.rules if rule.path]
-        for rule in with_secret:
-            texts, form = self._read(rule), (rule.name, rule.sign)
-            kept = None if before is None else before.placeholders.get(form)
-            self.placeholders[form] = kept or tuple(map(make_placeholder, texts))
-            self._note(rule, texts)
-        self.known = {self.placeholder(rule.name): rule for rule in with_secret}
-        self.environment = {
-            variable: placeholder
-            for rule in with_secret
-            for variable, placeholder in zip(rule.variables, self._of(rule), strict=False)
-        }
-
-    def placeholder(self, rule: str) -> str:
-        """Return the placeholder of a rule with a secret; that of the access key, if it signs."""
-        return self._of(self._rules[rule])[0]
-
-    def _of(self, rule: RuleConfig) -> tuple[str, ...]:
-        return self.placeholders[rule.name, rule.sign]
-
-    def rule(self, name: str) -> RuleConfig | None:
-        """Return a rule by its name; None for the empty one."""
-        return self._rules.get(name)
+        self.rules = {rule.name: rule for rule in rules}
+        self.placeholders: dict[str, tuple[str, ...]] = {}
+        self.known: dict[str, RuleConfig] = {}
+        self.replaced: dict[tuple[str, SensitiveStr], str] = {} if before is None else {**before.replaced}
+        self.environment: dict[str, str] = {}
+        for name, rule in self.rules.items():
+            if rule.path:
+                texts = self._read(rule)
+                kept = () if before is None else before.placeholders.get(name, ())
+                made = kept if len(kept) == len(texts) else tuple(map(make_placeholder, texts))
+                self.placeholders[name], self.known[made[0]] = made, rule
+                self.environment |= zip(rule.variables, made, strict=False)
+                self._note(rule, texts)
 
     def redactor(self, rules: Iterable[str]) -> Redactor:
         """Return a redactor of the values that were read for some rules, by their names."""
@@ -130,7 +117,7 @@ class RuleValues:
 
     def _note(self, rule: RuleConfig, texts: tuple[SensitiveStr, ...]) -> None:
         """Redact these values from now on."""
-        pairs = zip(texts, self._of(rule), strict=True)
+        pairs = zip(texts, self.placeholders[rule.name], strict=True)
         noted = {(rule.name, text): placeholder for text, placeholder in pairs if text}
         if not noted.keys() <= self.replaced.keys():
             with self._lock:
