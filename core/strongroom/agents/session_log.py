@@ -52,7 +52,6 @@ class SessionLog:
         rules: the names of the rules.
         end: when the session will end; None if the worker decides.
         tell: tells the operator, in one line.
-        folder: the folder of all logs; by default that of this user.
 
     Attributes:
         name: the name of the session.
@@ -61,14 +60,7 @@ class SessionLog:
         size: the number of bytes in its log; 0 without a log.
     """
 
-    def __init__(
-        self,
-        command: str,
-        rules: Iterable[str],
-        end: datetime | None,
-        tell: Callable[[str], object],
-        folder: Path | None = None,
-    ) -> None:
+    def __init__(self, command: str, rules: Iterable[str], end: datetime | None, tell: Callable[[str], object]) -> None:
         self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(2)}"
         self.uses: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -76,7 +68,6 @@ class SessionLog:
         about = {"format": _FORMAT, "version": _VERSION, "session": self.name, "pid": os.getpid()}
         self._about = {**about, "command": command, "rules": list(rules), "end": end and _text(end)}
         self._tell = tell
-        self._folder = folder
         self._lock = threading.Lock()
         self._file: int | None = None
         self._stack = ExitStack()
@@ -84,8 +75,8 @@ class SessionLog:
 
     def __enter__(self) -> Self:
         try:
-            folder = private.make_folder(self._folder or default_folder())
-            for old in recorded_sessions(folder)[_KEPT:]:
+            folder = private.make_folder(_folder())
+            for old in recorded_sessions()[_KEPT:]:
                 old.remove()
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             flags |= os.O_APPEND  # otherwise the next line overwrites a half of one that another process has added
@@ -164,12 +155,8 @@ class SessionLog:
         self._tell(f"The log of this session cannot be written: {fault}. The worker is served without it")
 
 
-def default_folder() -> Path:
-    """Return the folder of all logs of this user, whether it exists or not.
-
-    Raises:
-        ConfigurationError: the user has no home folder.
-    """
+def _folder() -> Path:
+    """Return the folder of all logs of this user, whether it exists or not. Without a home folder, raise an error."""
     return private.user_folder("state") / "agents"
 
 
@@ -285,11 +272,10 @@ class RecordedSession:
         self.last = fields["time"]
 
 
-def recorded_sessions(folder: Path | None = None) -> list[RecordedSession]:
+def recorded_sessions() -> list[RecordedSession]:
     """Return the sessions of this user, newest first.
 
     Raises:
         ConfigurationError: the user has no home folder.
     """
-    files = (folder or default_folder()).glob(f"*{_SUFFIX}")
-    return [RecordedSession(file) for file in sorted(files, reverse=True)]
+    return [RecordedSession(file) for file in sorted(_folder().glob(f"*{_SUFFIX}"), reverse=True)]

@@ -28,12 +28,12 @@ HOSTS = rule("api.example.com", "*.example.org:8443", "10.0.0.7", "[::1]:444")
     ("host", "port"), [("api.example.com", 443), ("a.b.example.org", 8443), ("10.0.0.7", 443), ("::1", 444)]
 )
 def test_host_of_a_rule_is_looked_into(host, port):
-    assert Destinations([HOSTS], only_rules=True).is_looked_into("https", host, port)
+    assert Destinations(lambda: [HOSTS], only_rules=True).is_looked_into("https", host, port)
 
 
 @pytest.mark.parametrize(("scheme", "host", "port"), [("https", "example.net", 443), ("http", "example.net", 80)])
 def test_another_public_host_passes(scheme, host, port):
-    assert not Destinations([HOSTS]).is_looked_into(scheme, host, port)
+    assert not Destinations(lambda: [HOSTS]).is_looked_into(scheme, host, port)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_another_public_host_passes(scheme, host, port):
 )
 def test_destination_is_refused(scheme, host, port):
     with pytest.raises(Refusal):
-        Destinations([HOSTS]).is_looked_into(scheme, host, port)
+        Destinations(lambda: [HOSTS]).is_looked_into(scheme, host, port)
 
 
 PRIVATE = [
@@ -73,7 +73,7 @@ def test_public_address(address):
 
 
 def test_private_address_needs_a_rule_without_a_wildcard():
-    destinations = Destinations([HOSTS])
+    destinations = Destinations(lambda: [HOSTS])
     assert destinations.may_reach("api.example.com", 443, "10.0.0.1")
     assert not destinations.may_reach("a.example.org", 8443, "10.0.0.1")
 

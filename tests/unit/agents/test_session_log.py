@@ -20,8 +20,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs the locks
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    return tmp_path / "state" / "agents"
+def folder(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path / "strongroom" / "agents"
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def log(folder, told):
     """Makes the log of a session."""
 
     def make(command="claude", end=None) -> SessionLog:
-        return SessionLog(command, ["openai"], end, told.append, folder)
+        return SessionLog(command, ["openai"], end, told.append)
 
     return make
 
@@ -83,7 +84,7 @@ def test_uses_refusals_and_destinations_are_lines_without_the_path_of_a_secret(l
 
 def test_a_session_runs_as_long_as_its_block(log, folder):
     with log() as made:
-        (found,) = recorded_sessions(folder)
+        (found,) = recorded_sessions()
         assert found.is_running
         assert RecordedSession(folder / f"{made.name}.jsonl").is_running, "a look does not disturb another"
         found.read()
@@ -153,7 +154,7 @@ def test_a_log_and_its_counts_have_bounds(log, folder, told, monkeypatch):
 def test_a_later_format_is_refused_by_its_version(folder):
     folder.mkdir(parents=True)
     (folder / "a.jsonl").write_text('{"version":2,"unknown":1}\n')
-    (later,) = recorded_sessions(folder)
+    (later,) = recorded_sessions()
     with pytest.raises(ConfigurationError, match="its format is version 2"):
         later.read()
 
@@ -183,14 +184,14 @@ def test_a_line_that_is_not_of_a_log_does_not_hide_the_others(log, folder, line)
         with next(folder.iterdir()).open("ab") as stream:
             stream.write(line + b"\n")
         emit(use("No", 403))
-        (found,) = recorded_sessions(folder)
+        (found,) = recorded_sessions()
         assert [fields["event"] for _, fields in found.read()] == ["session", "use", "refusal"]
     assert (found.damaged, found.uses, found.refusals) == (1, {"openai": 1}, 1)
 
 
 def test_a_line_that_is_being_written_is_read_once_it_is_whole(log, folder):
     with log():
-        (found,) = recorded_sessions(folder)
+        (found,) = recorded_sessions()
         found.read()
         (file,) = folder.iterdir()
         with file.open("a") as stream:

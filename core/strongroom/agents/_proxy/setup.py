@@ -48,7 +48,7 @@ class Setup:
         self, secrets: SecretsManager, end: SessionEnd, *, only_rules: bool = False, learns: bool = False
     ) -> None:
         self.session = AgentSession(secrets, secrets.config.agents, learns=learns)
-        self.destinations = Destinations(self.session.rules, only_rules=only_rules, learns=learns)
+        self.destinations = Destinations(lambda: self.session.rules, only_rules=only_rules, learns=learns)
         self.authorities = [Authority(None if learns else self.session.rules)]
         self.roots = operator_authorities(os.environ)
         self.company_proxy = CompanyProxy.of_environment()
@@ -75,7 +75,6 @@ class Setup:
         ]
         if new:
             self.authorities.append(Authority(new))
-        self.destinations.replace_rules(self.session.rules)
 
     @contextlib.contextmanager
     def serving(

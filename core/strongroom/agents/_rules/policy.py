@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -113,19 +113,17 @@ class Destinations:
     """The destinations of one session.
 
     Args:
-        rules: the rules of the session.
+        rules: returns the rules of the session, which may change.
         only_rules: refuse every host that no rule names.
         learns: look into the requests to all hosts.
     """
 
-    def __init__(self, rules: Sequence[RuleConfig], *, only_rules: bool = False, learns: bool = False) -> None:
+    def __init__(
+        self, rules: Callable[[], Sequence[RuleConfig]], *, only_rules: bool = False, learns: bool = False
+    ) -> None:
         self._rules = rules
         self._only_rules = only_rules
         self._learns = learns
-
-    def replace_rules(self, rules: Sequence[RuleConfig]) -> None:
-        """Take other rules for new connections."""
-        self._rules = rules
 
     def is_looked_into(self, scheme: str, host: str, port: int) -> bool:
         """Return True if requests to this host and port are looked into. False: no rule names it, and they pass unread.
@@ -138,7 +136,7 @@ class Destinations:
         Raises:
             Refusal: the worker may not connect there.
         """
-        if ports := named_ports(self._rules, host):
+        if ports := named_ports(self._rules(), host):
             if scheme != "https":
                 raise Refusal(403, f"A rule names {host}: use https, since a secret never leaves without TLS")
             if port not in ports:
@@ -155,7 +153,7 @@ class Destinations:
 
     def may_reach(self, host: str, port: int, address: str) -> bool:
         """Return True if the address, to which the host resolves, is public, or a rule names the host without `*`."""
-        return is_public(address) or port in named_ports(self._rules, host, exactly=True)
+        return is_public(address) or port in named_ports(self._rules(), host, exactly=True)
 
 
 def is_public(address: str) -> bool:
@@ -208,7 +206,7 @@ def verdict(rules: Sequence[RuleConfig], method: str, url: str, *, only_rules: b
     try:
         host = normalize_host(parts.hostname or "")
         head = RequestHead(method, parts.scheme, host, port, parts.path or "/", parts.query, ())
-        if not Destinations(rules, only_rules=only_rules).is_looked_into(parts.scheme, host, port):
+        if not Destinations(lambda: rules, only_rules=only_rules).is_looked_into(parts.scheme, host, port):
             return Verdict(is_read=False)
         check_head(head)
     except Refusal as refusal:
