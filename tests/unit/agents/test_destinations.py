@@ -131,11 +131,7 @@ def test_another_kind_of_proxy_is_refused(url):
     [
         ("[Errno 111] Connect call failed ('10.1.2.3', 443)", "Connection refused"),
         ("[Errno -2] Name or service not known", "its name cannot be resolved"),
-        (f"[Errno 13] a.example has {NOT_PUBLIC}", f"a.example has {NOT_PUBLIC}"),
-        (
-            "[Errno 13] the company's proxy refused the tunnel with 407",
-            "the company's proxy refused the tunnel with 407",
-        ),
+        (f"Strongroom: a.example has {NOT_PUBLIC}", f"a.example has {NOT_PUBLIC}"),
         ("[Errno 13] the proxy of 10.1.2.3 says more", "Permission denied"),
         ("[Errno 123456] text", ""),
         ("Multiple exceptions: [Errno 111] Connect call failed ('10.1.2.3', 443)", ""),

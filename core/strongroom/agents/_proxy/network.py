@@ -20,14 +20,13 @@ _HANDSHAKE = 30.0
 
 _MAX_ANSWER = 65536
 
+_OURS = "Strongroom: "
+"""The beginning of the message of an OSError of this module, whose rest a worker may read."""
+
 NOT_PUBLIC = "an address that is not public, and no rule names it"
 """The end of the message of an OSError for a host that the worker may not reach."""
 
-_NO_PROXY = "the company's proxy does not answer as a proxy"
-_NO_TUNNEL = "the company's proxy refused the tunnel"
-
-_OWN_REASON = re.compile(rf"\S+ has {NOT_PUBLIC}|{_NO_PROXY}|{_NO_TUNNEL}(?: with [1-5][0-9]{{2}})?")
-_ERROR = re.compile(r"\[Errno (-?[0-9]+)\] (.+)")
+_ERROR = re.compile(r"\[Errno (-?[0-9]+)\] ")
 
 
 def connect_reason(message: str) -> str:
@@ -38,10 +37,10 @@ def connect_reason(message: str) -> str:
     Args:
         message: the text of the OSError.
     """
-    if (found := _ERROR.fullmatch(message)) is None:
+    if message.startswith(_OURS):
+        return message.removeprefix(_OURS)
+    if (found := _ERROR.match(message)) is None:
         return ""
-    if _OWN_REASON.fullmatch(found[2]):
-        return found[2]
     if (number := int(found[1])) < 0:
         return "its name cannot be resolved"
     return os.strerror(number) if number in errno.errorcode else ""
@@ -111,7 +110,7 @@ class Network(asyncio.SelectorEventLoop):
         if self._proxy is None or (host, port) != self._proxy.address:
             for *_, address in found:
                 if not self._may_reach(host, port, str(address[0])):
-                    raise OSError(errno.EACCES, f"{host} has {NOT_PUBLIC}")
+                    raise OSError(f"{_OURS}{host} has {NOT_PUBLIC}")
         return found
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
@@ -138,8 +137,8 @@ async def _read_answer(reader: asyncio.StreamReader) -> None:
     try:
         answer = await reader.readuntil(b"\r\n\r\n")  # the client speaks first, so nothing follows
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        raise OSError(errno.EPROTO, _NO_PROXY) from None
+        raise OSError(f"{_OURS}the company's proxy does not answer as a proxy") from None
     status = answer[9:12]
     if not status.startswith(b"2"):
         shown = f" with {int(status)}" if status.isdigit() else ""
-        raise OSError(errno.EACCES, f"{_NO_TUNNEL}{shown}")
+        raise OSError(f"{_OURS}the company's proxy refused the tunnel{shown}")
