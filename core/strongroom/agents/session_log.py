@@ -8,7 +8,6 @@ this one is for the operator who looks at the session.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self
 
-from strongroom.errors import ConfigurationError, newer_format
+from strongroom.errors import ConfigurationError, NewerFormatError, newer_format
 from strongroom.events import Event, EventKind, listen
 from strongroom.files import private
 
@@ -228,21 +227,21 @@ class RecordedSession:
             ConfigurationError: the log cannot be read, or was written by a later release.
         """
         found: list[tuple[str, Mapping[str, Any]]] = []
-        with private.faults_as(ConfigurationError, f"The log of the session {self.name}"):
-            with private.open_lines(self._file) as stream:
-                stream.seek(self._offset)
-                *whole, cut = stream.read().split(b"\n")
-            self.damaged += is_over and bool(cut)
-            for content in whole:
-                is_first = self._offset == 0
-                self._offset += len(content) + 1
-                try:
-                    line = content.decode("ascii")
-                    fields = _BLANK | json.loads(line)
-                    self._note(fields, is_first=is_first)
-                    found.append((line, fields))
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    self.damaged += 1
+        fault = f"The log of the session {self.name}"
+        with private.faults_as(ConfigurationError, fault), private.open_lines(self._file) as stream:
+            stream.seek(self._offset)
+            *whole, cut = stream.read().split(b"\n")
+        self.damaged += is_over and bool(cut)
+        for content in whole:
+            is_first = self._offset == 0
+            self._offset += len(content) + 1
+            try:
+                line = content.decode("ascii")
+                fields = _BLANK | json.loads(line)
+                self._note(fields, is_first=is_first)
+                found.append((line, fields))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                self.damaged += 1
         return found
 
     def _note(self, fields: Mapping[str, Any], *, is_first: bool) -> None:
@@ -250,10 +249,10 @@ class RecordedSession:
 
         Raises:
             ValueError: it is not a line of a log. So do KeyError and TypeError.
-            OSError: a later release wrote the log.
+            NewerFormatError: a later release wrote the log.
         """
         if is_first and isinstance(version := fields.get("version"), int) and version > _VERSION:
-            raise OSError(errno.EINVAL, newer_format(version, _VERSION))
+            raise NewerFormatError(f"The log of the session {self.name}: {newer_format(version, _VERSION)}")
         if not all(isinstance(fields[name], str) for name in _BLANK):
             raise ValueError("a text has another type")
         if any(datetime.fromisoformat(fields[name] or fields["time"]).tzinfo is None for name in ("time", "end")):

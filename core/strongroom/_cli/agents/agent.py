@@ -10,7 +10,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,14 +148,15 @@ def run_command(
         _log(setup, Path(command[0]).name) as log,
     ):
         inherited = _inherited(setup, config, keep, sandbox=sandbox)
-        listeners: Callable[[], list[socket.socket]]
-        if sandbox:
-            box = Sandbox()
-            process, address = Child(box.wrap(command)), PROXY
-            listeners = partial(box.listeners, process.started)
-        else:
-            process, listener = Child(command), socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-            address, listeners = listener.getsockname(), lambda: [listener]
+        box = Sandbox() if sandbox else None
+        local = [] if box else [socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)]
+        process = Child(box.wrap(command) if box else command)
+
+        def listeners() -> list[socket.socket]:
+            process.started.wait()
+            return box.listeners() if box else local
+
+        address = local[0].getsockname() if local else PROXY
         variables = setup.environment(folder, address, inherited)
         with setup.serving(listeners, log.connected):
             code = _run_until(until, process, command[0], variables)

@@ -14,10 +14,7 @@ import platform
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    import threading
+from typing import NoReturn
 
 PROXY = ("127.0.0.1", 3128)
 """The address of the proxy in the sandbox. Nothing else listens there."""
@@ -52,15 +49,11 @@ class Sandbox:
         # By its path: an isolated interpreter finds no package that PYTHONPATH or `pip install --user` provides.
         return (sys.executable, "-I", __file__, str(self._launcher.fileno()), *command)
 
-    def listeners(self, started: threading.Event) -> list[socket.socket]:
+    def listeners(self) -> list[socket.socket]:
         """Wait for the launcher, and return the socket that listens in the sandbox; none if the sandbox failed.
 
-        The launcher has told why on stderr, and exits with the code 126. Call this once.
-
-        Args:
-            started: set once the launcher has been started, or cannot be.
+        The launcher has told why on stderr, and exits with the code 126. Call this once, after the launcher's start.
         """
-        started.wait()
         self._launcher.close()
         with self._ours:
             _, descriptors, _, _ = socket.recv_fds(self._ours, 1, 1)

@@ -78,14 +78,12 @@ def learned_rules(observed: Iterable[Observed], rules: Iterable[RuleConfig]) -> 
     """
     secure = [one for one in observed if one.scheme == "https"]
     found = [_narrowed(rule, same) for rule in rules if (same := [one for one in secure if one.rule == rule.name])]
-    by_host: dict[str, list[Observed]] = {}
     names, hosts = {rule.name for rule in found}, {host for rule in found for host in rule.hosts}
-    for one in secure:
-        if not one.rule and not _is_allowed(one, found) and (one.is_plain or one.host not in hosts):
-            by_host.setdefault(one.host, []).append(one)
-    for host, same in sorted(by_host.items()):
+    others = [one for one in secure if not one.rule and not _is_allowed(one, found)]
+    others = [one for one in others if one.is_plain or one.host not in hosts]
+    for host in sorted({one.host for one in others}):
         name = f"{host} without a secret" if host in names else host
-        found.append(_narrowed(RuleConfig(name, "", "", "", ()), same))
+        found.append(_narrowed(RuleConfig(name, "", "", "", ()), [one for one in others if one.host == host]))
     return found
 
 
