@@ -19,12 +19,12 @@ def run(program, serve=None):
     sandbox = Sandbox()
     command = sandbox.wrap((sys.executable, "-c", COMMON + program))
     process = subprocess.Popen(command, close_fds=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    listener = sandbox.listener()
-    if listener is None:
+    listeners = sandbox.listeners()
+    if not listeners:
         _, told = process.communicate()
         assert told.startswith("The sandbox cannot be made"), told
         pytest.skip(told.strip())
-    with listener:
+    with listeners[0] as listener:
         if serve is not None:
             connection, _ = listener.accept()
             with connection:
@@ -116,8 +116,8 @@ def test_it_keeps_its_user_and_its_exit_code():
 def test_a_command_that_is_not_there_has_the_code_of_a_shell():
     sandbox = Sandbox()
     process = subprocess.Popen(sandbox.wrap(("no-such-command",)), close_fds=False, stderr=subprocess.PIPE, text=True)
-    if (listener := sandbox.listener()) is not None:
-        listener.close()
+    if listeners := sandbox.listeners():
+        listeners[0].close()
         _, told = process.communicate()
         assert (process.returncode, told) == (127, "Command not found: no-such-command\n")
     else:

@@ -139,15 +139,14 @@ def run_command(
         raise click.UsageError(f"{learn} exists: --learn writes a new file")
     if learn is not None and not os.access(learn.parent, os.W_OK):
         raise ConfigurationError(f"Cannot write the rules: {learn}: its folder is missing, or you may not write in it")
-    config = invocation.load_trusted()
     with (
-        _opened(config, until, only_rules=only_rules, learns=learn is not None) as setup,
+        _opened(invocation.load_trusted(), until, only_rules=only_rules, learns=learn is not None) as (setup, passed),
         # The worker may have put anything in its place.
         tempfile.TemporaryDirectory(prefix="strongroom-agent-", ignore_cleanup_errors=True) as made,
         WorkerFolder(Path(made)) as folder,
         _log(setup, Path(command[0]).name) as log,
     ):
-        inherited = _inherited(setup, config, keep, sandbox=sandbox)
+        inherited = _inherited(setup, passed, keep, sandbox=sandbox)
         box = Sandbox() if sandbox else None
         local = [] if box else [socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)]
         process = Child(box.wrap(command) if box else command)
@@ -168,15 +167,22 @@ def run_command(
     click.get_current_context().exit(code)
 
 
-def _inherited(setup: Setup, config: Config, keep: Collection[str], *, sandbox: bool) -> dict[str, str]:
-    """Return the variables that the command inherits, and tell the operator which ones it does not."""
+def _inherited(setup: Setup, passed: Mapping[str, str], keep: Collection[str], *, sandbox: bool) -> dict[str, str]:
+    """Return the variables that the command inherits, and tell the operator which ones it does not.
+
+    Args:
+        setup: the parts of the proxy, whose values are in no variable that is inherited.
+        passed: the variables without credentials.
+        keep: the names of credentials that the command inherits.
+        sandbox: the command cannot read the environment of the shell.
+    """
     redact = setup.session.redactor().whole
     revealing = {name for name, text in os.environ.items() if redact(content := os.fsencode(text)) != content}
     if not sandbox and revealing:
         names = ", ".join(sorted(revealing))
         output.say(f"The command can read {names} in the environment of your shell. Run it with --sandbox")
     kept = {name: os.environ[name] for name in keep if name in os.environ}
-    inherited = {name: text for name, text in (_without_credentials(config) | kept).items() if name not in revealing}
+    inherited = {name: text for name, text in {**passed, **kept}.items() if name not in revealing}
     if withheld := os.environ.keys() - inherited.keys() - setup.session.environment.keys():
         never = ", ".join(sorted(withheld & revealing))
         but = f", but not {never}: the value of a rule" if never else ""
@@ -264,12 +270,12 @@ def serve_command(
     ends_with_terminal = has_terminal() and all(signal.getsignal(end) is signal.SIG_DFL for end in named("SIGHUP"))
     with contextlib.ExitStack() as stack:
         ended = stack.enter_context(until_ended(hangup=True))
-        setup = stack.enter_context(_opened(invocation.load_trusted(), until, only_rules=only_rules))
+        setup, _ = stack.enter_context(_opened(invocation.load_trusted(), until, only_rules=only_rules))
         folder = stack.enter_context(WorkerFolder(file.parent))
         with private.faults_as(ConfigurationError, "Cannot listen"):
             listening = [stack.enter_context(folder.listen(file.name, BACKLOG))]
             if listen:
-                listening.append(stack.enter_context(socket.create_server(address, backlog=BACKLOG)))
+                listening.append(socket.create_server(address, backlog=BACKLOG))
 
         def write() -> Path:
             return folder.write("worker.env", env_file(setup.environment(folder, address, {})))
@@ -323,30 +329,27 @@ def _log(setup: Setup, command: str) -> SessionLog:
 
 
 @contextlib.contextmanager
-def _opened(config: Config, end: SessionEnd, *, only_rules: bool, learns: bool = False) -> Iterator[Setup]:
-    """Protect this process, read the secrets of the rules, and yield the parts of the proxy.
+def _opened(
+    config: Config, end: SessionEnd, *, only_rules: bool, learns: bool = False
+) -> Iterator[tuple[Setup, Mapping[str, str]]]:
+    """Protect this process, read the secrets, and yield the parts of the proxy and the variables without credentials.
 
     Raises:
         ConfigurationError: the extra is missing, or no rule is configured.
         StrongroomError: a secret cannot be read.
     """
     _require_mitmproxy()
+    from strongroom._cli.process.shell_credentials import without_shell_credentials
+    from strongroom._cli.process.store_credentials import without_credentials
     from strongroom._manager import SecretsManager
     from strongroom.agents._proxy.setup import Setup
     from strongroom.agents._proxy.worker import forbid_inspection
 
-    forbid_inspection(os.environ.keys() - _without_credentials(config).keys())
+    passed = without_shell_credentials(without_credentials(os.environ, config))
+    passed = {name: text for name, text in passed.items() if name not in config.secrets}  # a row's value
+    forbid_inspection(os.environ.keys() - passed.keys())
     with SecretsManager.from_config(config) as secrets:
-        yield Setup(secrets, end, only_rules=only_rules, learns=learns)
-
-
-def _without_credentials(config: Config) -> dict[str, str]:
-    """Return the variables of this process without known credentials and those of [secrets], which have values."""
-    from strongroom._cli.process.shell_credentials import without_shell_credentials
-    from strongroom._cli.process.store_credentials import without_credentials
-
-    found = without_shell_credentials(without_credentials(os.environ, config))
-    return {name: text for name, text in found.items() if name not in config.secrets}
+        yield Setup(secrets, end, only_rules=only_rules, learns=learns), passed
 
 
 def _require_mitmproxy() -> None:

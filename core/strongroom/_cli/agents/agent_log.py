@@ -60,14 +60,14 @@ def _found(name: str | None) -> RecordedSession:
     from strongroom.agents.session_log import recorded_sessions
 
     sessions = recorded_sessions()
-    found = next((session for session in sessions if name in {None, session.name}), None)
-    if found is not None:
-        return found
-    if name is None or not sessions:
-        raise ConfigurationError("This user has no session of an agent. Start one with strongroom agent run")
-    raise ConfigurationError(
-        f"This user has no session {shown(name)}. There are {output.joined(session.name for session in sessions)}"
-    )
+    for session in sessions:
+        if name in {None, session.name}:
+            return session
+    missing = "of an agent" if name is None else shown(name)
+    hint = "Start one with strongroom agent run"
+    if sessions:
+        hint = f"There are {output.joined(session.name for session in sessions)}"
+    raise ConfigurationError(f"This user has no session {missing}. {hint}")
 
 
 def _text(fields: Mapping[str, Any]) -> str:

@@ -64,17 +64,12 @@ class Setup:
     def replace_rules(self, config: AgentsConfig) -> None:
         """Take these rules for new requests. After an error, the rules are those from before.
 
-        The programs that run trust the authorities from before, so there is another one for new hosts only.
+        The programs that run trust the authorities from before, which stay those of the hosts that they cover.
         """
         self.session.replace_rules(config)
-        new = [
-            rule
-            for rule in self.session.rules
-            for host in named_hosts([rule])
-            if not any(authority.covers(host.removeprefix("*.")) for authority in self.authorities)
-        ]
-        if new:
-            self.authorities.append(Authority(new))
+        hosts = [host.removeprefix("*.") for host in named_hosts(self.session.rules)]
+        if not all(any(authority.covers(host) for authority in self.authorities) for host in hosts):
+            self.authorities.append(Authority(self.session.rules))
 
     @contextlib.contextmanager
     def serving(
