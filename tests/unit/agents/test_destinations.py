@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 
 import pytest
@@ -15,6 +16,8 @@ from strongroom.agents._proxy.network import NOT_PUBLIC, CompanyProxy, Network, 
 from strongroom.agents._rules.policy import Destinations, is_public, named_hosts
 from strongroom.agents._rules.request import Refusal
 from strongroom.errors import ConfigurationError
+from strongroom.store import in_daemon
+from support.agents.company_proxy import CompanyProxy as Refusing
 
 
 def rule(*hosts):
@@ -110,14 +113,38 @@ def test_proxy_of_the_company_is_read_from_the_variables(monkeypatch):
     monkeypatch.setenv("no_proxy", ".corp, example.net:8443")
     proxy = CompanyProxy.of_environment()
     assert proxy.address == ("proxy.corp", 3129)
-    assert b"Proxy-Authorization: Basic bWU6cEBzcw==\r\n" in proxy.request("api.example.com", 443)
-    assert proxy.request("::1", 443).startswith(b"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n")
+    assert proxy.headers == {"Proxy-Authorization": "Basic bWU6cEBzcw=="}
     assert [proxy.carries(*host) for host in (("a.corp", 443), ("example.net", 8443), ("example.net", 443))] == [
         False,
         False,
         True,
     ]
     assert not CompanyProxy("http://proxy", "*").carries("example.com", 443)
+
+
+def test_a_tunnel_that_the_proxy_of_the_company_refuses_has_a_reason_of_ours():
+    """The proxy's own words may tell about the network."""
+    with Refusing(0, refuses=True) as server:
+        proxy = CompanyProxy(server.url)
+        with pytest.raises(OSError, match=r"^Strongroom: the company's proxy refused the tunnel with 407$"):
+            proxy.open_tunnel("::1", 443)
+    assert server.targets == ["[::1]:443"]
+
+
+def test_a_server_that_is_no_proxy_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = CompanyProxy(f"127.0.0.1:{listener.getsockname()[1]}")
+        answered = in_daemon(lambda: answer_otherwise(listener), "server")
+        with pytest.raises(OSError, match="does not answer as a proxy"):
+            proxy.open_tunnel("api.example.com", 443)
+        answered.result()
+
+
+def answer_otherwise(listener):
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"220 mail.example.com ESMTP\r\n")
 
 
 @pytest.mark.parametrize("url", ["socks5://proxy:1080", "https://proxy:3128", "http://", "http://proxy:nothing"])

@@ -9,7 +9,6 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from strongroom._cli.process.signals import named, until_ended
 from strongroom._cli.terminal import output
 from strongroom.errors import ConfigurationError, StrongroomError
 from strongroom.files import private
+from strongroom.store import in_daemon
 
 if TYPE_CHECKING:
     from strongroom._config import Config
@@ -203,13 +203,12 @@ def _run_until(until: SessionEnd, process: Child, program: str, variables: Mappi
         return process.end(_GRACE)
 
     encoded = {os.fsencode(name): os.fsencode(text) for name, text in variables.items()}
-    with ThreadPoolExecutor(1) as pool:
-        timed_out = pool.submit(end)
-        try:
-            code = exit_code(lambda: process.run(encoded), program)
-        finally:
-            over.set()
-            process.started.set()  # threads may wait for a command that did not start
+    timed_out = in_daemon(end, "strongroom-agent-end")
+    try:
+        code = exit_code(lambda: process.run(encoded), program)
+    finally:
+        over.set()
+        process.started.set()  # threads may wait for a command that did not start
     if not timed_out.result():
         return code
     output.say(until.refusal().reason)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import errno
 import os
 import re
+import socket
 from collections.abc import Callable
+from functools import partial
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from strongroom.errors import ConfigurationError
+from strongroom.store import in_daemon
 
 _HANDSHAKE = 30.0
-"""Seconds that the company's proxy may take to open a tunnel."""
-
-_MAX_ANSWER = 65536
+"""Seconds that the company's proxy may take to accept a connection, and for each part of its answer."""
 
 _OURS = "Strongroom: "
 """The beginning of the message of an OSError of this module, whose rest a worker may read."""
@@ -26,6 +27,7 @@ _OURS = "Strongroom: "
 NOT_PUBLIC = "an address that is not public, and no rule names it"
 """The end of the message of an OSError for a host that the worker may not reach."""
 
+_REFUSED = re.compile(r"Tunnel connection failed: ([1-5][0-9]{2}) ")
 _ERROR = re.compile(r"\[Errno (-?[0-9]+)\] ")
 
 
@@ -66,10 +68,10 @@ class CompanyProxy:
         if parts.scheme != "http" or not self.address[0]:
             raise ConfigurationError("HTTPS_PROXY must be http://HOST:PORT: no other proxy can be chained")
         self._direct = direct
-        self._credentials = ""
+        self.headers: dict[str, str] = {}
         if parts.username:
             text = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._credentials = base64.b64encode(text.encode("utf-8")).decode("ascii")
+            self.headers["Proxy-Authorization"] = f"Basic {base64.b64encode(text.encode()).decode()}"
 
     @classmethod
     def of_environment(cls) -> CompanyProxy | None:
@@ -82,11 +84,26 @@ class CompanyProxy:
         """Return False for a host that is reached without the proxy."""
         return not proxy_bypass(f"{host}:{port}", {"no": self._direct.replace("*.", ".")})
 
-    def request(self, host: str, port: int) -> bytes:
-        """Return the request for a tunnel."""
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        allowed = f"Proxy-Authorization: Basic {self._credentials}\r\n" if self._credentials else ""
-        return f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{allowed}\r\n".encode("ascii")
+    def open_tunnel(self, host: str, port: int) -> socket.socket:
+        """Return a connection to a host through the proxy. This blocks.
+
+        Raises:
+            OSError: the proxy cannot be reached, or refuses.
+        """
+        connection = HTTPConnection(*self.address, timeout=_HANDSHAKE)
+        named = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        connection.set_tunnel(host, port, {"Host": named, **self.headers})
+        try:
+            connection.connect()
+        except (HTTPException, ValueError):
+            connection.close()
+            raise OSError(f"{_OURS}the company's proxy does not answer as a proxy") from None
+        except OSError as error:
+            if (refused := _REFUSED.match(str(error))) is None:
+                raise
+            raise OSError(f"{_OURS}the company's proxy refused the tunnel with {refused[1]}") from None
+        connection.sock.setblocking(False)  # noqa: FBT003  # its signature
+        return connection.sock
 
 
 class Network(asyncio.SelectorEventLoop):
@@ -107,38 +124,14 @@ class Network(asyncio.SelectorEventLoop):
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         found = await super().getaddrinfo(host, port, **options)
-        if self._proxy is None or (host, port) != self._proxy.address:
-            for *_, address in found:
-                if not self._may_reach(host, port, str(address[0])):
-                    raise OSError(f"{_OURS}{host} has {NOT_PUBLIC}")
+        for *_, address in found:
+            if not self._may_reach(host, port, str(address[0])):
+                raise OSError(f"{_OURS}{host} has {NOT_PUBLIC}")
         return found
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
         proxy = self._proxy
         if proxy is None or host is None or not proxy.carries(host, port):
             return await super().create_connection(protocol_factory, host, port, **options)
-        reader = asyncio.StreamReader(_MAX_ANSWER, self)
-        handshake = asyncio.StreamReaderProtocol(reader, loop=self)
-        with contextlib.ExitStack() as failed:
-            async with asyncio.timeout(_HANDSHAKE):
-                transport, _ = await super().create_connection(lambda: handshake, *proxy.address)
-                failed.callback(transport.abort)
-                transport.write(proxy.request(host, port))
-                await _read_answer(reader)
-            failed.pop_all()
-        protocol = protocol_factory()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        return transport, protocol
-
-
-async def _read_answer(reader: asyncio.StreamReader) -> None:
-    """Raise OSError unless the company's proxy has opened the tunnel."""
-    try:
-        answer = await reader.readuntil(b"\r\n\r\n")  # the client speaks first, so nothing follows
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        raise OSError(f"{_OURS}the company's proxy does not answer as a proxy") from None
-    status = answer[9:12]
-    if not status.startswith(b"2"):
-        shown = f" with {int(status)}" if status.isdigit() else ""
-        raise OSError(f"{_OURS}the company's proxy refused the tunnel{shown}")
+        tunnel = await asyncio.wrap_future(in_daemon(partial(proxy.open_tunnel, host, port), "strongroom-agent-tunnel"))
+        return await super().create_connection(protocol_factory, sock=tunnel)
