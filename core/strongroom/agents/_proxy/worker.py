@@ -171,11 +171,8 @@ def operator_authorities(environ: Mapping[str, str]) -> bytes:
     found: dict[bytes, None] = {}
     for name in (*_BUNDLE, "NPM_CONFIG_CAFILE", "SSL_CERT_DIR"):
         for path in map(Path, filter(None, named.get(name, "").split(os.pathsep))):
-            failed, hint = (
-                f"The authorities of {name} cannot be read: {path}",
-                f". Set {name} to a file of certificates",
-            )
-            with private.faults_as(ConfigurationError, failed, hint):
+            failed = f"The authorities of {name} cannot be read: {path}"
+            with private.faults_as(ConfigurationError, failed, f". Set {name} to a file of certificates"):
                 files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
                 found |= dict.fromkeys(part for file in files for part in _CERTIFICATE.findall(file.read_bytes()))
     return b"".join(certificate + b"\n" for certificate in found)

@@ -74,8 +74,8 @@ class RuleValues:
         for name, rule in self.rules.items():
             if rule.path:
                 texts = self._read(rule)
-                kept = () if before is None else before.placeholders.get(name, ())
-                made = kept if len(kept) == len(texts) else tuple(map(make_placeholder, texts))
+                kept = None if before is None else before.placeholders.get(name)
+                made = kept if kept and len(kept) == len(texts) else tuple(map(make_placeholder, texts))
                 self.placeholders[name], self.known[made[0]] = made, rule
                 self.environment |= zip(rule.variables, made, strict=False)
                 self._note(rule, texts)
