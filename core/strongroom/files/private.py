@@ -216,8 +216,8 @@ def lock(descriptor: int, seconds: float, *, shared: bool = False) -> Iterator[b
 
 
 @contextmanager
-def lock_folder(folder: Path, seconds: float) -> Iterator[FolderLock]:
-    """Lock a folder against every other thread and process that locks it in this way.
+def lock_folder(folder: Path, seconds: float = 10.0) -> Iterator[FolderLock]:
+    """Lock a folder against every other thread and process that locks it in this way. Wait at most `seconds` for it.
 
     Raises:
         TimeoutError: another writer held the lock for all of these seconds.

@@ -68,9 +68,6 @@ _JAVA_OPTIONS = (
     "-Djavax.net.ssl.trustStorePassword={password}"
 )
 
-_FOLDER_WAIT = 10.0
-"""Seconds to wait for another process that writes in the folder."""
-
 
 class WorkerFolder:
     """The folder through which a worker gets files and a socket, for a `with` block.
@@ -122,7 +119,7 @@ class WorkerFolder:
         shown = self.path / name
         with (
             private.faults_as(ConfigurationError, shown),
-            private.lock_folder(self.file(""), _FOLDER_WAIT) as folder,
+            private.lock_folder(self.file("")) as folder,
             folder.prepare(name, own_only=True, group=self.group) as replacement,
         ):
             replacement.commit(content)
