@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -37,7 +38,7 @@ if pycurl.version_info()[2] < 0x080400 or not pycurl.version_info()[5].startswit
     raise ImportError("libcurl 8.4 with OpenSSL is required")  # 8.4 limits the length of any reply
 
 from strongroom_vault.http.drivers.curl_handles import Handles  # noqa: E402  # these import pycurl
-from strongroom_vault.http.drivers.curl_transfers import Channel, Transfers  # noqa: E402
+from strongroom_vault.http.drivers.curl_transfers import Transfers  # noqa: E402
 
 _K = TypeVar("_K")
 
@@ -60,7 +61,9 @@ class CurlDriver(Driver):
         self._open_pool()
 
     def _open_pool(self) -> None:
-        self._pool = Pool(partial(Channel, self._handles), Channel.close, MAX_CONNECTIONS)
+        # HTTP/2 is slower than HTTP/1.1 for one request at a time.
+        new: Callable[[], Transfers[None]] = partial(Transfers, self._handles, pycurl.CURL_HTTP_VERSION_1_1)
+        self._new_single, self._pool = new, Pool(new, Transfers.close, MAX_CONNECTIONS)
         self._idle_batches: Idle[Transfers[Any]] = Idle(Transfers.close)
 
     def run_many(self, items: Iterable[tuple[_K, Start]]) -> Iterator[tuple[_K, Reply | StoreError]]:
@@ -68,7 +71,8 @@ class CurlDriver(Driver):
         try:
             transfers: Transfers[tuple[_K, Steps]] = self._idle_batches.pop()
         except IndexError:
-            transfers = Transfers(self._handles)
+            # On one connection, HTTP/2 carries all requests of a batch.
+            transfers = Transfers(self._handles, pycurl.CURL_HTTP_VERSION_2TLS)
         yield from run_many(_CurlBatch(transfers, self._give_back_batch), items)
 
     def certificates(self) -> dict[str, bytes]:
@@ -85,20 +89,17 @@ class CurlDriver(Driver):
         self._open_pool()
 
     def _send(self, step: SendStep) -> Reply | HttpFault:
-        channel, ends = self._pool.take(step)
-        if channel is None:
+        transfers, ends = self._pool.take(step)
+        if transfers is None:
             return NO_FREE_CONNECTION
         try:
-            return channel.send(step, ends, self._liveness(step))
+            return transfers.send(step, ends, self._liveness(step))
         finally:
-            self._pool.give_back(channel, usable=channel.is_usable and not self._closed.is_set())
+            self._pool.give_back(transfers, usable=transfers.is_usable and not self._closed.is_set())
 
     def _send_apart(self, step: SendStep) -> Reply | HttpFault:
-        channel = Channel(self._handles)
-        try:
-            return channel.send(step, time.monotonic() + step.timeout)
-        finally:
-            channel.close()
+        with closing(self._new_single()) as transfers:
+            return transfers.send(step, time.monotonic() + step.timeout)
 
     def _give_back_batch(self, transfers: Transfers[Any]) -> None:
         kept = sum(idle.connections for idle in [*self._idle_batches, transfers])
@@ -108,7 +109,7 @@ class CurlDriver(Driver):
             transfers.close()
 
 
-_kept: set[Channel | Transfers[Any]] = set()
+_kept: set[Transfers[Any]] = set()
 """Connections that the collector must not find: those of all batches under way, and those of a fork's parent.
 
 It would close the handles of an abandoned batch while `Transfers.close` closes them in a daemon thread, and Python
@@ -160,7 +161,7 @@ class _CurlBatch(Generic[_K]):
             self._ready.append((name, error))
         else:
             if isinstance(step, SendStep):
-                self._transfers.start((name, steps), step)
+                self._transfers.start((name, steps), step, step.timeout)
             else:
                 due = time.monotonic() + step.seconds
                 heapq.heappush(self._pauses, (due, next(self._numbers), name, steps))
