@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from strongroom.errors import AuthenticationError, ConfigurationError
+from strongroom.errors import ConfigurationError
 from strongroom.store import Health, Option, Traits, checked_by
 from strongroom.store.issuer import Issued, IssuingStore, read_rows
-from strongroom_aws.errors import NO_CREDENTIALS, misconfigured
 from strongroom_aws.plugin import Region
-from strongroom_aws.service import CREDENTIAL_VARIABLES, in_time
+from strongroom_aws.service import CREDENTIAL_VARIABLES, Service
 
 LIFE = 900
 """Seconds for which RDS accepts a token. It ends no connection that a token has opened."""
@@ -70,52 +68,22 @@ class RdsTokens(IssuingStore[Mapping[str, Any]]):
     def __init__(self, rows: Mapping[str, Mapping[str, Any]], region: str | None, profile: str | None) -> None:
         super().__init__(rows)
         self._region = region
-        self._profile = profile
-        self._lock = threading.Lock()
-        self._session: Any = None  # of boto3, which ships no types
+        regions = {row.get("region") or region for row in rows.values()}
+        self._services = {each: Service("rds", each, profile, None) for each in regions}
 
     def issue(self, path: str, row: Mapping[str, Any]) -> Issued:
-        token = in_time(path, lambda: self._sign(path, row))
+        service = self._services[row.get("region") or self._region]
+        token = service.sign(path, lambda rds: rds.generate_db_auth_token(row["host"], row["port"], row["user"]))
         data = {key: row[key] for key in ("host", "port", "name", "user") if key in row}
         return Issued({**data, "password": token}, LIFE - _ROUNDING)
 
     def probe(self) -> Health:
-        """Return whether there are credentials. The database is not asked."""
-        in_time(None, lambda: self._credentials(None))
+        """Return whether there are credentials, by a token for each database. No database is asked."""
+        for path, row in self._rows.items():
+            self.issue(path, row)
         return Health(ok=True, detail="open: AWS credentials were found")
 
-    def _credentials(self, path: str | None) -> tuple[Any, Any]:
-        """Return the session, and its credentials as they are now. boto3 renews those that it can."""
-        from boto3.session import Session  # type: ignore[import-untyped]  # boto3 ships no types
-
-        with self._lock:  # finding credentials is not thread-safe
-            if self._session is None:
-                self._session = Session(profile_name=self._profile, region_name=self._region)
-            credentials = self._session.get_credentials()
-        if credentials is None:
-            raise AuthenticationError(path, "no AWS credentials were found", hint=NO_CREDENTIALS)
-        return self._session, credentials
-
-    def _sign(self, path: str, row: Mapping[str, Any]) -> str:
-        """Return a token, as `generate_db_auth_token` of a client would, which takes longer to create."""
-        from botocore.awsrequest import prepare_request_dict  # type: ignore[import-untyped]  # botocore ships no types
-        from botocore.hooks import HierarchicalEmitter  # type: ignore[import-untyped]  # botocore ships no types
-        from botocore.model import ServiceId  # type: ignore[import-untyped]  # botocore ships no types
-        from botocore.signers import RequestSigner  # type: ignore[import-untyped]  # botocore ships no types
-
-        session, credentials = self._credentials(path)
-        region = row.get("region") or session.region_name
-        if not region:
-            raise misconfigured("NoRegionError")
-        events = HierarchicalEmitter()  # the signer holds a weak reference
-        signer = RequestSigner(ServiceId("RDS"), region, "rds-db", "v4", credentials, events)
-        request: dict[str, Any] = {
-            "url_path": "/",
-            "query_string": "",
-            "headers": {},
-            "body": {"Action": "connect", "DBUser": row["user"]},
-            "method": "GET",
-        }
-        prepare_request_dict(request, f"https://{row['host']}:{row['port']}")
-        url = str(signer.generate_presigned_url(request, "connect", expires_in=LIFE))
-        return url.removeprefix("https://")
+    def close(self) -> None:
+        super().close()
+        for service in self._services.values():
+            service.close()

@@ -110,6 +110,10 @@ class Service:
 
         return in_time(path, send, changes=changes)
 
+    def sign(self, path: str | None, operation: Callable[[Any], str]) -> str:
+        """Return what the client signs by itself. It sends nothing but requests for credentials."""
+        return in_time(path, lambda: operation(self._client(self.name)))
+
     def close(self) -> None:
         """Close the connections of this process."""
         clients = self._own_clients()
