@@ -8,17 +8,15 @@ from typing import ClassVar
 
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
-from strongroom_vault.auth import Grant, Send
+from strongroom_vault.auth import Send
 from strongroom_vault.auth.credential import checked, from_file, one_of
-from strongroom_vault.auth.login import log_in
+from strongroom_vault.auth.login import LoginMethod
 from strongroom_vault.auth.wrapping import unwrap_secret_id
-from strongroom_vault.http.hvac_adapter import requests
-
-_HINT = "Check `role_id`, and that the secret_id has not expired, been used up or been destroyed"
+from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppRole:
+class AppRole(LoginMethod):
     """The method `approle`.
 
     Attributes:
@@ -28,8 +26,6 @@ class AppRole:
         wrapping_token: a response-wrapping token that holds the secret_id. It can be unwrapped once.
         wrapping_token_file: a file that holds such a token. A new token in it is unwrapped at the next login.
         role: the role's name. Only a token that wraps a secret_id of this role is unwrapped; by default any role.
-        mount: the method's mount path.
-        namespace: the method's namespace; by default the store's, `""` for the root.
 
     Raises:
         ConfigurationError: not exactly one of the four sources is given.
@@ -42,8 +38,8 @@ class AppRole:
     wrapping_token_file: Path | None = None
     role: str | None = None
     mount: str = "approle"
-    namespace: str | None = None
-    repeatable: ClassVar[bool] = True  # as long as the secret_id has uses left
+    credentials: ClassVar[str] = "the role_id and secret_id"
+    hint: ClassVar[str] = "Check `role_id`, and that the secret_id has not expired, been used up or been destroyed"
 
     def __post_init__(self) -> None:
         one_of(
@@ -59,16 +55,8 @@ class AppRole:
         if self.role is not None and self.wrapping_token is None and self.wrapping_token_file is None:
             raise ConfigurationError("auth.role: it needs a wrapping token, whose secret_id it is checked against")
 
-    def login(self, send: Send) -> Grant:
-        """Return a new token, for the current secret_id."""
-        return log_in(
-            send,
-            requests().approle.login(self.role_id, self._secret_id(send), mount_point=self.mount),
-            mount=self.mount,
-            namespace=self.namespace,
-            credentials="the role_id and secret_id",
-            hint=_HINT,
-        )
+    def request(self, send: Send) -> ApiRequest:
+        return requests().approle.login(self.role_id, self._secret_id(send), mount_point=self.mount)
 
     def _secret_id(self, send: Send) -> SensitiveStr:
         if self.secret_id is not None:

@@ -16,17 +16,13 @@ from strongroom.secret import SensitiveStr, Value
 from strongroom.store import in_daemon, remaining
 from strongroom.store.option import named_contents
 from strongroom.store.sdk_logging import silenced_logs
-from strongroom_vault.auth import Grant, Send
-from strongroom_vault.auth.login import log_in
+from strongroom_vault.auth import Send
+from strongroom_vault.auth.login import LoginMethod
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 
 _BODY = "Action=GetCallerIdentity&Version=2011-06-15"
 _SERVER_ID = "X-Vault-AWS-IAM-Server-ID"
-_HINT = (
-    "Check `role`, `server_id`, that the clock of this machine is right, and that the method's STS endpoint is that of "
-    "`region`"
-)
 CREDENTIAL_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -51,7 +47,7 @@ def credential_contents() -> dict[str, Value] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AWS:
+class AWS(LoginMethod):
     """The method `aws` of type `iam`. botocore finds the credentials: variables, profile, pod, task or instance.
 
     Each login finds the credentials and signs anew: a signature is valid for some minutes. Only the signature leaves
@@ -61,8 +57,6 @@ class AWS:
         role: the role to log in as; by default the role that is named like the identity.
         region: the region of the STS endpoint; by default that of the AWS profile or of AWS_DEFAULT_REGION.
         server_id: the value that Vault requires in the header X-Vault-AWS-IAM-Server-ID, if it does.
-        mount: the method's mount path.
-        namespace: the method's namespace; by default the store's, `""` for the root.
 
     Raises:
         PluginError: botocore is not installed.
@@ -72,8 +66,11 @@ class AWS:
     region: str | None = None
     server_id: str | None = None
     mount: str = "aws"
-    namespace: str | None = None
-    repeatable: ClassVar[bool] = True
+    credentials: ClassVar[str] = "the AWS identity for this role"
+    hint: ClassVar[str] = (
+        "Check `role`, `server_id`, that the clock of this machine is right, and that the method's STS endpoint is "
+        "that of `region`"
+    )
 
     def __post_init__(self) -> None:
         if find_spec("botocore") is None:
@@ -82,21 +79,13 @@ class AWS:
                 'pip install "strongroom[aws]"'
             )
 
-    def login(self, send: Send) -> Grant:
-        """Return a new token, for a signature with the current credentials."""
+    def request(self, send: Send) -> ApiRequest:  # noqa: ARG002  # the signature of the base class
+        """Return the login with a new signature."""
         # hvac's `iam_login` signs for sts.amazonaws.com alone: no region, no partition, no other endpoint.
         content = {name: SensitiveStr(value) for name, value in self._signed_in_time().items()}
         if self.role is not None:
             content["role"] = SensitiveStr(self.role)
-        request = ApiRequest("POST", f"/v1/auth/{quote(self.mount)}/login", content)
-        return log_in(
-            send,
-            request,
-            mount=self.mount,
-            namespace=self.namespace,
-            credentials="the AWS identity for this role",
-            hint=_HINT,
-        )
+        return ApiRequest("POST", f"/v1/auth/{quote(self.mount)}/login", content)
 
     def _signed_in_time(self) -> Mapping[str, str]:
         """Sign in a thread: botocore may call a service for credentials, and has no deadline."""

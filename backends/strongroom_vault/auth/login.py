@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr, protect_data
@@ -17,43 +19,53 @@ _LONGEST_LEASE: Final = 1 << 53
 """The longest lease that is believed, in seconds."""
 
 
-def log_in(send: Send, request: ApiRequest, *, mount: str, namespace: str | None, credentials: str, hint: str) -> Grant:
-    """Return the token that the method at this mount gives for these credentials.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginMethod(ABC):
+    """A method that gives a token for credentials.
 
-    Args:
-        send: sends the request.
-        request: the login.
+    Attributes:
         mount: the method's mount path below `auth/`.
         namespace: the method's namespace; by default the store's, `""` for the root.
         credentials: a noun phrase for the message "does not accept …".
         hint: what to check when they are refused.
-
-    Raises:
-        VaultAuthenticationError, ConfigurationError, StoreUnavailableError: see `Auth.login`.
     """
-    location = described(mount, namespace)
-    # A login of unknown outcome has changed nothing but a count of uses. It is repeated on the next node, or a process
-    # that starts while the first node hangs would never log in.
-    reply = send(request, namespace=namespace, idempotent=True)
-    if reply.status == 200:
-        return _grant(reply, location)
-    if reply.status == 404 or (reply.status == 403 and not _is_mounted(send, request.target, namespace)):
-        raise ConfigurationError(
-            f"auth: no method answers at {location}: check `mount` and `namespace` in the table auth, and that the "
-            "method is enabled"
-        )
-    # The server answers a wrong role like a wrong credential, so that nobody can guess roles.
-    if reply.status in {400, 403}:
-        reason = f"{location} does not accept {credentials} (HTTP {reply.status})"
-        raise VaultAuthenticationError(reason=reason, hint=hint)
-    raise failure(reply, None, location)
 
+    mount: str
+    namespace: str | None = None
+    repeatable: ClassVar[bool] = True  # each login gives another token, perhaps for a newer credential
+    credentials: ClassVar[str]
+    hint: ClassVar[str]
 
-def described(mount: str, namespace: str | None) -> str:
-    """Return the mount of a method and its namespace, for messages."""
-    if namespace is None:
-        return f"auth/{mount} in the store's namespace"
-    return f"auth/{mount} in namespace '{namespace}'" if namespace else f"auth/{mount} in the root namespace"
+    @abstractmethod
+    def request(self, send: Send) -> ApiRequest:
+        """Return the login with the current credentials; `send` is for a request that gets them."""
+
+    def login(self, send: Send) -> Grant:
+        """Return a new token, for the current credentials: see `Auth.login`."""
+        request, location = self.request(send), self._location
+        # A login of unknown outcome has changed nothing but a count of uses. It is repeated on the next node, or a
+        # process that starts while the first node hangs would never log in.
+        reply = send(request, namespace=self.namespace, idempotent=True)
+        if reply.status == 200:
+            return _grant(reply, location)
+        if reply.status == 404 or (reply.status == 403 and not _is_mounted(send, request.target, self.namespace)):
+            raise ConfigurationError(
+                f"auth: no method answers at {location}: check `mount` and `namespace` in the table auth, and that the "
+                "method is enabled"
+            )
+        # The server answers a wrong role like a wrong credential, so that nobody can guess roles.
+        if reply.status in {400, 403}:
+            reason = f"{location} does not accept {self.credentials} (HTTP {reply.status})"
+            raise VaultAuthenticationError(reason=reason, hint=self.hint)
+        raise failure(reply, None, location)
+
+    @property
+    def _location(self) -> str:
+        """The mount and the namespace, for messages."""
+        if self.namespace is None:
+            return f"auth/{self.mount} in the store's namespace"
+        namespace = f"namespace '{self.namespace}'" if self.namespace else "the root namespace"
+        return f"auth/{self.mount} in {namespace}"
 
 
 def _is_mounted(send: Send, target: str, namespace: str | None) -> bool:

@@ -9,20 +9,14 @@ from urllib.parse import quote
 
 from strongroom.errors import ConfigurationError
 from strongroom.secret import SensitiveStr
-from strongroom_vault.auth import Grant, Send
+from strongroom_vault.auth import Send
 from strongroom_vault.auth.credential import from_file, from_variable, one_of
-from strongroom_vault.auth.login import log_in
-from strongroom_vault.http.hvac_adapter import requests
-
-_KUBERNETES_HINT = "Check `role`, and that it names the pod's service account, its namespace, and the token's audience"
-_CERTIFICATE_HINT = (
-    "Check that `url` is https, and that the method trusts the authority of `client_cert`, which has not expired"
-)
-_JWT_HINT = "Check `role`, that its bound claims and audience fit the token, and that the token has not expired"
+from strongroom_vault.auth.login import LoginMethod
+from strongroom_vault.http.hvac_adapter import ApiRequest, requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JWT:
+class JWT(LoginMethod):
     """The methods `jwt` and `oidc`, for workloads. Each login reads the JWT anew, because it lives for minutes.
 
     Attributes:
@@ -31,8 +25,6 @@ class JWT:
         jwt_env: the name of the environment variable that holds the JWT.
         jwt_from: `github` requests the JWT from GitHub Actions.
         audience: the audience of GitHub's JWT; by default the URL of the repository's owner.
-        mount: the method's mount path.
-        namespace: the method's namespace; by default the store's, `""` for the root.
 
     Raises:
         ConfigurationError: not exactly one of the three sources is given, or `jwt_from` is not `github`.
@@ -44,8 +36,10 @@ class JWT:
     jwt_from: str | None = None
     audience: str | None = None
     mount: str = "jwt"
-    namespace: str | None = None
-    repeatable: ClassVar[bool] = True  # there may be a newer JWT
+    credentials: ClassVar[str] = "the JWT for this role"
+    hint: ClassVar[str] = (
+        "Check `role`, that its bound claims and audience fit the token, and that the token has not expired"
+    )
 
     def __post_init__(self) -> None:
         one_of("jwt", jwt_file=self.jwt_file, jwt_env=self.jwt_env, jwt_from=self.jwt_from)
@@ -54,16 +48,8 @@ class JWT:
         if self.audience is not None and self.jwt_from is None:
             raise ConfigurationError("auth.audience: it needs jwt_from; a JWT in a file or a variable has an audience")
 
-    def login(self, send: Send) -> Grant:
-        """Return a new token, for the current JWT."""
-        return log_in(
-            send,
-            requests().jwt.jwt_login(self.role, self._token(), path=self.mount),
-            mount=self.mount,
-            namespace=self.namespace,
-            credentials="the JWT for this role",
-            hint=_JWT_HINT,
-        )
+    def request(self, send: Send) -> ApiRequest:  # noqa: ARG002  # the signature of the base class
+        return requests().jwt.jwt_login(self.role, self._token(), path=self.mount)
 
     def _token(self) -> SensitiveStr:
         if self.jwt_file is not None:
@@ -81,57 +67,41 @@ SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/toke
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kubernetes:
+class Kubernetes(LoginMethod):
     """The method `kubernetes`, whose token Vault verifies with the cluster's TokenReview.
 
     Attributes:
         role: the role to log in as.
         token_file: the service account's token, which Kubernetes replaces while the pod runs.
-        mount: the method's mount path.
-        namespace: the method's namespace of Vault; by default the store's, `""` for the root.
     """
 
     role: str
     token_file: Path = SERVICE_ACCOUNT_TOKEN
     mount: str = "kubernetes"
-    namespace: str | None = None
-    repeatable: ClassVar[bool] = True  # Kubernetes replaces the token in the file
+    credentials: ClassVar[str] = "the service account's token for this role"
+    hint: ClassVar[str] = (
+        "Check `role`, and that it names the pod's service account, its namespace, and the token's audience"
+    )
 
-    def login(self, send: Send) -> Grant:
-        """Return a new token, for the service account's current token."""
-        return log_in(
-            send,
-            requests().kubernetes.login(
-                self.role, from_file(self.token_file, "token_file", private=False), mount_point=self.mount
-            ),
-            mount=self.mount,
-            namespace=self.namespace,
-            credentials="the service account's token for this role",
-            hint=_KUBERNETES_HINT,
-        )
+    def request(self, send: Send) -> ApiRequest:  # noqa: ARG002  # the signature of the base class
+        token = from_file(self.token_file, "token_file", private=False)
+        return requests().kubernetes.login(self.role, token, mount_point=self.mount)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
+class Certificate(LoginMethod):
     """The method `cert`: the store's `client_cert`, which the TLS handshake presents.
 
     Attributes:
         name: the role; by default any role that matches the certificate.
-        mount: the method's mount path.
-        namespace: the method's namespace; by default the store's, `""` for the root.
     """
 
     name: str | None = None
     mount: str = "cert"
-    namespace: str | None = None
-    repeatable: ClassVar[bool] = True
+    credentials: ClassVar[str] = "the client certificate"
+    hint: ClassVar[str] = (
+        "Check that `url` is https, and that the method trusts the authority of `client_cert`, which has not expired"
+    )
 
-    def login(self, send: Send) -> Grant:
-        return log_in(
-            send,
-            requests().cert.login(self.name, mount_point=quote(self.mount)),  # hvac does not encode this mount
-            mount=self.mount,
-            namespace=self.namespace,
-            credentials="the client certificate",
-            hint=_CERTIFICATE_HINT,
-        )
+    def request(self, send: Send) -> ApiRequest:  # noqa: ARG002  # the signature of the base class
+        return requests().cert.login(self.name, mount_point=quote(self.mount))  # hvac does not encode this mount

@@ -64,7 +64,7 @@ def test_path_may_begin_at_home(monkeypatch):
     ({"method": "token-file", "token": "s.canary"},
      r"^auth\.token: the method 'token-file' has no such option; it takes token_file$"),
     ({"method": "kubernetes", "role": "x", "jwt": "canary"},
-     r"^auth\.jwt: .* it takes role, token_file, mount, namespace$"),
+     r"^auth\.jwt: .* it takes mount, namespace, role, token_file$"),
     ({"method": "agent", "mount": "x"}, r"^auth\.mount: the method 'agent' has no such option; it takes none$"),
     ({"method": "agent", "a\nb": "x"}, r"^auth\.'a\\nb': "),
     ({"method": "kubernetes", "role": ""}, r"^auth\.role: it is empty$"),
