@@ -265,7 +265,7 @@ def clean_environment(monkeypatch, tmp_path_factory, _folders):
     yield
     if (module := sys.modules.get("strongroom.secrets_manager")) is not None:
         module.set_default_manager(None)
-    if (module := sys.modules.get("strongroom_vault.session.outstanding")) is not None:
+    if (module := sys.modules.get("strongroom_vault.session.tokens")) is not None:
         module._outstanding.clear()  # the servers of their tokens are gone when this process ends
     _folders.give_back(folder)
 

@@ -27,7 +27,6 @@ from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
 from strongroom_vault.http.request_policy import Progress, exchange, first_attempt
 from strongroom_vault.responses import failure
-from strongroom_vault.session import outstanding
 from strongroom_vault.session.login_backoff import login_backoff
 from strongroom_vault.session.renewal import Renewal
 from strongroom_vault.session.token_check import TokenCheck
@@ -138,7 +137,7 @@ class Session:
         A session that has logged in calls its own `close` there, unless that was called before.
         """
         self.tokens.owner = WeakMethod(close)
-        outstanding.add(self.tokens)
+        self.tokens.revoke_at_exit()
 
     def close(self) -> None:
         """End the renewals, revoke the token if a login of this process made it, and close the connections."""

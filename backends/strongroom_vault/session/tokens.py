@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from weakref import WeakMethod
 
 from strongroom.errors import StoreError, StoreUnavailableError, StrongroomError, WriteOutcomeUnknownError
 from strongroom.secret import SensitiveStr
-from strongroom.store import fork_safe_lock, remaining, time_limit
+from strongroom.store import fork_safe_lock, in_daemon, remaining, time_limit
 from strongroom.store.deadline import fail_fast
-from strongroom.store.process import random_factor
+from strongroom.store.process import call_at_exit, random_factor
 from strongroom_vault.auth import Auth, Grant, Send
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.messages import Reply
-from strongroom_vault.session import outstanding
 from strongroom_vault.session.lifetime import TokenLease, new_lease
 from strongroom_vault.session.login_backoff import LoginBackoff
 
@@ -37,6 +39,10 @@ _TIMES_LOGIN = 10
 """The same, as a multiple of the time of the login: on an overloaded machine, everything takes seconds."""
 
 _MOST_RETIRED = 4
+
+_MOST_DROPPED = 32
+"""For how many sessions that were dropped without `close` the token is kept, with the connection to revoke it on. The
+tokens of those that were dropped before expire by themselves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -239,20 +245,29 @@ class Tokens:
         took = self._clock() - began
         new = ActiveToken(grant.token, grant.revocable, began, lease, took=took)
         if new.revocable:
-            outstanding.add(self)
+            self.revoke_at_exit()
         with self._lock:
             replaced, self._active = self._active, new
             closed = self._closed
         if closed:
             self._active = None
             self._revoke(new)
-            outstanding.discard(self)
+            _outstanding.pop(self, None)
             raise _closed()
         if replaced is not None and replaced.revocable:
             self._retire(replaced)
         return new
 
     # --- the end ------------------------------------------------------------------------------------------------------
+
+    def revoke_at_exit(self) -> None:
+        """Revoke these tokens at the end of this process, unless `close` is called before."""
+        _outstanding.pop(self, None)
+        _outstanding[self] = os.getpid()
+        dropped = [tokens for tokens in list(_outstanding) if tokens.is_dropped]
+        for tokens in dropped[:-_MOST_DROPPED]:
+            _outstanding.pop(tokens, None)
+        call_at_exit(_settle)
 
     def close(self) -> list[ActiveToken]:
         """Revoke the tokens that logins of this process gave; return those that the server refused to revoke."""
@@ -267,18 +282,21 @@ class Tokens:
             self._join(flight)
         for token in self._ending:
             self._revoke(token)
-        outstanding.discard(self)
+        _outstanding.pop(self, None)
         return [token for token in self._ending if token.refused]
 
     @property
     def is_dropped(self) -> bool:
+        """Whether the session is gone without `close`."""
         return self.owner is None or self.owner() is None
 
     @property
     def unanswered(self) -> list[ActiveToken]:
+        """The tokens that could not be revoked, because the server did not answer."""
         return [token for token in self._ending if token.revocable and not token.ended and not token.refused]
 
     def settle(self) -> None:
+        """Close the session, or revoke the tokens of one that was dropped."""
         close = None if self.owner is None else self.owner()
         (close or self.close)()
 
@@ -327,3 +345,24 @@ def _without_frames(error: StrongroomError) -> StrongroomError:
 
 def _closed() -> StoreError:
     return StoreError(reason="it is closed", hint="Open a new one")
+
+
+# --- the end of the process: sessions that owe a revocation to their server, and that nobody closed -------------------
+
+_outstanding: dict[Tokens, int] = {}
+"""The tokens of a session -> the process that owes their revocation: a fork's child leaves its parent's alone."""
+
+
+def _settle() -> None:
+    """Close all sessions side by side: one whose server hangs takes no time from the others."""
+    own = [tokens for tokens, process in list(_outstanding.items()) if process == os.getpid()]
+    closing: list[Future[None]] = []
+    for tokens in own:
+        try:
+            closing.append(in_daemon(tokens.settle, "vault token at exit"))
+        except RuntimeError:  # too many threads, or Python 3.12.1, which starts none at exit
+            with suppress(Exception):
+                tokens.settle()
+    wait(closing, remaining())
+    for location, number in Counter(tokens.location for tokens in own for _ in tokens.unanswered).items():
+        logger.warning("Tokens left to expire %s, because no answer to their revocation came: %d", location, number)

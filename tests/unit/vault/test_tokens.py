@@ -15,7 +15,7 @@ from strongroom_vault.http.drivers import new_driver
 from strongroom_vault.http.messages import Reply
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
-from strongroom_vault.session import outstanding
+from strongroom_vault.session import tokens as session_tokens
 from strongroom_vault.session.login_backoff import LoginBackoff
 from strongroom_vault.session.session import Session as VaultSession
 from strongroom_vault.session.tokens import Tokens
@@ -61,8 +61,8 @@ def logged_in() -> Tokens:
 def own(monkeypatch: pytest.MonkeyPatch) -> dict[Tokens, int]:
     """The sessions of the test alone, which the end of the test process does not close."""
     sessions: dict[Tokens, int] = {}
-    monkeypatch.setattr(outstanding, "_outstanding", sessions)
-    monkeypatch.setattr(outstanding, "call_at_exit", lambda call: None)
+    monkeypatch.setattr(session_tokens, "_outstanding", sessions)
+    monkeypatch.setattr(session_tokens, "call_at_exit", lambda call: None)
     return sessions
 
 
@@ -99,16 +99,16 @@ def test_sessions_are_closed_where_no_thread_can_be_started(monkeypatch: pytest.
     def refuse(call: object, name: str) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(outstanding, "in_daemon", refuse)
+    monkeypatch.setattr(session_tokens, "in_daemon", refuse)
     sessions = [Session(logged_in()) for _ in range(3)]
-    outstanding._settle()  # in place of the end of the process, whose hook it is
+    session_tokens._settle()  # in place of the end of the process, whose hook it is
     assert [session.is_closed for session in sessions] == [True] * 3
 
 
 def test_one_warning_for_each_server_counts_the_tokens_that_are_left(caplog: pytest.LogCaptureFixture) -> None:
     """Those of dropped sessions too."""
     dropped = [logged_in() for _ in range(3)]
-    outstanding._settle()  # as above
+    session_tokens._settle()  # as above
     (record,) = caplog.records
     assert record.getMessage().startswith(f"Tokens left to expire {LOCATION}")
     assert record.getMessage().endswith(f": {len(dropped)}")
