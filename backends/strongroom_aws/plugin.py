@@ -9,6 +9,7 @@ from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import Value
 from strongroom.store import Option, checked_by
+from strongroom.store.one_value import FoldOption
 from strongroom.store.option import named_contents
 from strongroom_aws.limits import Tags
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
@@ -55,7 +56,7 @@ EndpointUrl: TypeAlias = Annotated[
 Prefix: TypeAlias = Annotated[str, Option("the prefix of every path", location=True)]
 TagPrefix: TypeAlias = Annotated[str, Option("only tags with this prefix are labels")]
 Fold: TypeAlias = Annotated[
-    Literal["keep", "plain", "json"],
+    FoldOption,
     Option("how a secret of the single key `value` is written: as it was, as plain text or binary, or as JSON"),
 ]
 

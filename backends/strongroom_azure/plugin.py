@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
 from strongroom.store import Option, checked_by
-from strongroom_azure.store import FoldOption, KeyVaultStore
+from strongroom.store.one_value import FoldOption
+from strongroom_azure.store import KeyVaultStore
 
 _VAULT = re.compile(r"[A-Za-z][0-9A-Za-z-]{1,22}[0-9A-Za-z]")
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import (
     Check,
@@ -21,7 +21,7 @@ from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits, VersionInfo, remaining
 from strongroom.store.concurrency import read_each, write_each
-from strongroom.store.one_value import VALUE, Form, fold, form_in, labels_of, unfold
+from strongroom.store.one_value import VALUE, FoldOption, Form, fold, form_in, labels_of, unfold
 from strongroom_azure.errors import DELETED, RECOVERING, DisabledError, NameTakenError, malformed
 from strongroom_azure.names import check_name, check_size, check_tags, path_of
 
@@ -38,8 +38,6 @@ CREDENTIAL_VARIABLES = (
     "MSI_SECRET",
 )
 """The variables in which the SDK finds a credential itself. Others, such as AZURE_CLIENT_ID, name one."""
-
-FoldOption = Literal["keep", "plain", "json"]
 
 _JSON = "application/json"
 _VERSION = re.compile(r"[0-9a-f]{32}")

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from strongroom.errors import (
     AuthenticationError,
-    ConfigurationError,
     PermissionDeniedError,
     SecretNotFoundError,
     StoreError,
@@ -108,11 +107,6 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, AttributeError | LookupError | RecursionError | TypeError | ValueError):
         return Fault(malformed(None), Fate.ODD)
     return Fault(StoreError(None, f"the SDK of Google raised {kind}", hint="This is a bug in the store's plugin"))
-
-
-def misconfigured(option: str, what: str) -> ConfigurationError:
-    """Return the error for an option that is wrong."""
-    return ConfigurationError(f"{option}: {what}")
 
 
 def malformed(path: str | None, what: str = "its reply lacks the requested fields") -> StoreUnavailableError:

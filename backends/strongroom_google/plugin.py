@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
+from strongroom.errors import ConfigurationError
 from strongroom.paths import check_option, check_prefix
 from strongroom.store import Option, checked_by
+from strongroom.store.one_value import FoldOption
 from strongroom_google.client import Client, url_of
-from strongroom_google.errors import misconfigured
 from strongroom_google.store import GoogleSecretManagerStore
 
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]*")
@@ -24,9 +25,9 @@ def check_google(
         ConfigurationError: an option is wrong.
     """
     if not _PROJECT.fullmatch(project):
-        raise misconfigured("project", "it is neither the ID nor the number of a project")
+        raise ConfigurationError("project: it is neither the ID nor the number of a project")
     if region is not None and not _REGION.fullmatch(region):
-        raise misconfigured("region", "it is not the name of a region, such as europe-west3")
+        raise ConfigurationError("region: it is not the name of a region, such as europe-west3")
     check_option("prefix", prefix, check_prefix)
     try:
         url_of(region, endpoint_url)
@@ -34,8 +35,8 @@ def check_google(
         pass
     else:
         return
-    raise misconfigured(
-        "endpoint_url", "it is neither https://HOST.googleapis.com nor, for an emulator, http://HOST:PORT"
+    raise ConfigurationError(
+        "endpoint_url: it is neither https://HOST.googleapis.com nor, for an emulator, http://HOST:PORT"
     )
 
 
@@ -56,7 +57,7 @@ def open_google(
         ),
     ] = None,
     fold: Annotated[
-        Literal["keep", "plain", "json"],
+        FoldOption,
         Option("how a secret of the single key `value` is written: as it was, as plain text or binary, or as JSON"),
     ] = "keep",
 ) -> GoogleSecretManagerStore:

@@ -22,15 +22,13 @@ from strongroom.paths import entries_below
 from strongroom.secret import Secret, Value, Version
 from strongroom.store import Health, Items, Traits, VersionInfo
 from strongroom.store.concurrency import read_each, write_each
-from strongroom.store.one_value import VALUE, Form, fold, form_in, labels_of, unfold
+from strongroom.store.one_value import FoldOption, Form, fold, form_in, form_to_write, labels_of, unfold
 from strongroom_google.client import Client
 from strongroom_google.errors import RefusedError, malformed
 from strongroom_google.names import MAX_SIZE, check_labels, check_version, is_reserved, name_of, path_of
 
 PAGE = 250
 """Secrets or versions in one reply."""
-
-FoldOption = Literal["keep", "plain", "json"]
 
 _KEPT = 100  # Google drops no version, and documents no number
 _LATEST = "latest"
@@ -53,8 +51,7 @@ class GoogleSecretManagerStore:
         client: calls Secret Manager.
         parent: the project, and for a regional secret its location: `projects/P/locations/L`.
         prefix: the prefix of every path, `""` or `like/this`.
-        fold_option: the form of a secret of the single key `value`: `keep` that of the existing secret, JSON for a new
-            one; `plain` text or binary; `json` JSON.
+        fold_option: the form of a secret of the single key `value`.
     """
 
     traits = Traits(final_deletes=True, consecutive=True)
@@ -341,19 +338,7 @@ class GoogleSecretManagerStore:
         return None
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
-        """Return the form for the single key `value`."""
-        if set(data) != {VALUE} or not isinstance(value := data[VALUE], str | bytes) or self._fold_option == "json":
-            return None
-        if self._fold_option == "plain":
-            return Form.TEXT if isinstance(value, str) else Form.BINARY
-        try:
-            return form_in(self.read(path).metadata)
-        except SecretNotFoundError:
-            return None
-        except PermissionDeniedError as error:
-            failure = error
-        hint = f"{failure.hint}, so that its form can be kept. Or set the option `fold` to `plain` or `json`"
-        raise failure.copy(hint=hint)
+        return form_to_write(data, self._fold_option, lambda: self.read(path))
 
 
 def _made(_: object) -> Literal[True]:

@@ -10,7 +10,7 @@ from strongroom.errors import PermissionDeniedError, SecretNotFoundError, StoreE
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Items, Traits, VersionInfo
 from strongroom.store.concurrency import map_concurrently, write_each
-from strongroom.store.one_value import VALUE, Form, fold, form_in, labels_of, unfold
+from strongroom.store.one_value import VALUE, FoldOption, Form, fold, form_in, form_to_write, labels_of, unfold
 from strongroom_aws.errors import RefusedError, malformed
 from strongroom_aws.limits import MAX_ADVANCED, Tags, check_parameter_version, check_size, find_version
 from strongroom_aws.parameter_store.base import (
@@ -23,7 +23,6 @@ from strongroom_aws.parameter_store.base import (
     parameters_in,
     without_references,
 )
-from strongroom_aws.secrets_manager.store import FoldOption
 from strongroom_aws.service import CREDENTIAL_VARIABLES, Service, in_groups, pages
 
 _PAGE_OF_HISTORY = 50
@@ -238,14 +237,9 @@ class ParameterSecrets(Parameters):
         return standing
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
-        if set(data) != {VALUE} or not isinstance(data[VALUE], str) or self._fold == "json":
-            return None
-        if self._fold == "plain":
-            return Form.TEXT
-        try:
-            return form_in(self.read(path).metadata)
-        except SecretNotFoundError:
-            return None
+        if isinstance(data.get(VALUE), bytes):
+            return None  # a parameter holds text
+        return form_to_write(data, self._fold, lambda: self.read(path))
 
 
 def _text(path: str, data: Mapping[str, Value], form: Form | None) -> SensitiveStr:

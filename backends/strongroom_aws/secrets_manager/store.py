@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from strongroom.errors import (
     ConflictError,
@@ -17,7 +17,7 @@ from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version
 from strongroom.store import Health, Items, Traits
 from strongroom.store.concurrency import map_concurrently, write_each
-from strongroom.store.one_value import VALUE, Form, fold, form_in
+from strongroom.store.one_value import FoldOption, Form, fold, form_in, form_to_write
 from strongroom_aws.errors import RefusedError, error_from_code, malformed
 from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_SECRET, below, check_secret_name, check_size
@@ -36,8 +36,6 @@ BATCH = 20
 PAGE = 100
 """Names or versions in one reply."""
 
-FoldOption = Literal["keep", "plain", "json"]
-
 _OWN_KEY = "alias/aws/secretsmanager"
 
 
@@ -46,8 +44,7 @@ class WriteOptions:
     """The options for writes and deletes.
 
     Attributes:
-        fold: the form for a secret of the single key `value`: `keep` that of the existing secret, JSON for a new one;
-            `plain` text or binary; `json` JSON.
+        fold: the form for a secret of the single key `value`.
         kms_key: the key of new secrets; None for `aws/secretsmanager`.
         recovery_days: days in which a deleted secret can be restored, 7 to 30.
         force_delete: deletes are immediate and final.
@@ -228,22 +225,7 @@ class SecretsManagerStore:
         return self._put(path, name, {field: content, "ClientRequestToken": str(uuid.uuid4())})
 
     def _form(self, path: str, data: Mapping[str, Value]) -> Form | None:
-        """Return the form for the single key `value`."""
-        if set(data) != {VALUE} or not isinstance(value := data[VALUE], str | bytes) or self._options.fold == "json":
-            return None
-        if self._options.fold == "plain":
-            return Form.TEXT if isinstance(value, str) else Form.BINARY
-        try:
-            return form_in(self.read(path).metadata)
-        except SecretNotFoundError:
-            return None
-        except PermissionDeniedError as error:
-            failure = error
-        hint = (
-            "Allow secretsmanager:GetSecretValue on it, so that its form can be kept, or set the option `fold` to "
-            "`plain` or `json`"
-        )
-        raise failure.copy(hint=hint)
+        return form_to_write(data, self._options.fold, lambda: self.read(path))
 
     def _put(self, path: str, name: str, version: Mapping[str, Any]) -> str:
         """Put the version and return its id."""

@@ -14,20 +14,25 @@ A secret that was text or binary is written in that form again if it can still b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from strongroom.encoding import from_json, to_json
-from strongroom.errors import InvalidDataError, StoreError
+from strongroom.errors import InvalidDataError, PermissionDeniedError, SecretNotFoundError, StoreError
 from strongroom.formats.strict_json import excess, read_json
-from strongroom.secret import SensitiveDict, SensitiveStr, Value, check_data, protect_data
+from strongroom.secret import Secret, SensitiveDict, SensitiveStr, Value, check_data, protect_data
 
 VALUE = "value"
 """The single key of a secret that is one text or binary, as in the store of files."""
 
 FOLD = "strongroom:fold"
 """The label that carries a form other than `Form.KEYS` to another store and back."""
+
+
+FoldOption: TypeAlias = Literal["keep", "plain", "json"]
+"""The form for a secret of the single key `value`: that of the existing secret, JSON for a new one; plain text or
+binary; or JSON."""
 
 
 class Form(StrEnum):
@@ -47,6 +52,30 @@ def form_in(labels: Mapping[str, str]) -> Form | None:
     """Return the form that the labels name, or None."""
     named = labels.get(FOLD)
     return Form(named) if named in set(Form) else None
+
+
+def form_to_write(data: Mapping[str, Value], option: FoldOption, existing: Callable[[], Secret]) -> Form | None:
+    """Return the form for these keys, None for JSON.
+
+    Args:
+        data: the keys.
+        option: the form for a secret of the single key `value`.
+        existing: reads the existing secret, whose form `keep` keeps.
+
+    Raises:
+        StoreError: the existing secret cannot be read.
+    """
+    if set(data) != {VALUE} or not isinstance(value := data[VALUE], str | bytes) or option == "json":
+        return None
+    if option == "plain":
+        return Form.TEXT if isinstance(value, str) else Form.BINARY
+    try:
+        return form_in(existing().metadata)
+    except SecretNotFoundError:
+        return None
+    except PermissionDeniedError as error:
+        failure = error.copy(hint=f"{error.hint}. Or set the option `fold` to `plain` or `json`: `keep` reads the form")
+    raise failure
 
 
 def unfold(content: str | bytes) -> tuple[Form, SensitiveDict]:
