@@ -156,9 +156,8 @@ def open_parameter_store(
 
 def open_service(name: str, region: str | None, profile: str | None, endpoint_url: str | None) -> Service:
     """Return a service with a client, for an opener."""
-    import boto3  # type: ignore[import-untyped]  # boto3 ships no types
+    import boto3  # type: ignore[import-untyped]  # noqa: F401  # fail now if it is not installed
 
-    _ = boto3  # fail now if it is not installed
     service = Service(name, region, profile, endpoint_url)
     service.open()
     return service

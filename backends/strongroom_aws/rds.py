@@ -47,9 +47,8 @@ def open_rds(
         ConfigurationError: an option is wrong, or boto3 finds no such profile.
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
-    import boto3  # type: ignore[import-untyped]  # boto3 ships no types
+    import boto3  # type: ignore[import-untyped]  # noqa: F401  # fail now if it is not installed
 
-    _ = boto3  # fail now if it is not installed
     check_rds(paths=paths)
     return RdsTokens(paths, region, profile)
 

@@ -103,9 +103,8 @@ def open_github(
         ConfigurationError: an option is wrong.
         ImportError: httpx is not installed. Strongroom names the extra that brings it.
     """
-    import httpx
+    import httpx  # noqa: F401  # fail now if it is not installed
 
-    _ = httpx  # fail now if it is not installed
     check_github(paths=paths, url=url)
     return GitHubTokens(url.rstrip("/"), app, _read_key(private_key), read_installations(paths))
 

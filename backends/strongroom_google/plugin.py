@@ -70,9 +70,8 @@ def open_google(
         ImportError: google-auth is not installed. Strongroom names the extra that brings it.
     """
     check_google(project=project, region=region, prefix=prefix, endpoint_url=endpoint_url)
-    import google.auth
+    import google.auth  # noqa: F401  # fail now if it is not installed
 
-    _ = google.auth  # fail now if it is not installed
     parent = f"projects/{project}" + (f"/locations/{region}" if region else "")
     return GoogleSecretManagerStore(
         Client(url_of(region, endpoint_url)), parent, check_option("prefix", prefix, check_prefix), fold

@@ -31,9 +31,8 @@ def open_google_token(
         ImportError: google-auth is not installed. Strongroom names the extra that brings it.
     """
     rows = read_texts(paths, "scopes, with spaces between them")
-    from strongroom_google import credentials
+    from strongroom_google import credentials  # noqa: F401  # fail now if the SDK is not installed
 
-    _ = credentials  # fail now if the SDK is not installed
     return GoogleTokens(rows)
 
 

@@ -182,9 +182,6 @@ def open_keepass(
         ImportError: pykeepass is not installed. Strongroom names the extra that brings it.
     """
     check_keepass(password=password, key_file=key_file)
-    import pykeepass
-
-    _ = pykeepass  # fail now if it is not installed
-    from strongroom_keepass.database import Database
+    from strongroom_keepass.database import Database  # fails now if pykeepass is not installed
 
     return KeePassStore(Database(file, password, key_file))

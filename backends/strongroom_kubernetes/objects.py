@@ -308,8 +308,7 @@ def open_kubernetes_api(
         ImportError: the client of Kubernetes is not installed. Strongroom names the extra that brings it.
     """
     check_kubernetes_api(namespace=namespace)
-    import kubernetes
+    import kubernetes  # noqa: F401  # fail now if it is not installed
 
-    _ = kubernetes  # fail now if it is not installed
     server = ApiServer(kubeconfig, context)
     return (SecretObjectStore if kind == "secret" else ConfigMapStore)(server, namespace)

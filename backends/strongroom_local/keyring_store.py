@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import closing
-from threading import RLock
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from strongroom.errors import (
@@ -46,23 +46,9 @@ _GRACE = 0.1
 """Seconds past the deadline in which a call that still waits for its turn reports that itself."""
 
 
-class _Turns:
-    """The lock around the keyring of this process.
-
-    Attributes:
-        now: the lock. A call that hangs keeps it for ever, so that the next calls get another one.
-    """
-
-    def __init__(self) -> None:
-        self.now = fork_safe_lock(self, "now")
-
-    def give_up(self, turn: RLock) -> None:
-        """Replace the lock if it is still this one, which a call that was given up holds."""
-        if self.now is turn:
-            self.now = fork_safe_lock(self, "now")
-
-
-_turns = _Turns()
+_turn = fork_safe_lock(sys.modules[__name__], "_turn")
+"""The lock around the keyring of this process. A call that hangs keeps it for ever, so that the next ones get another.
+"""
 
 
 class KeyringStore:
@@ -151,9 +137,9 @@ class KeyringStore:
 
     def _call(self, path: str | None, operation: Callable[[KeyringBackend], _T], *, writes: bool = False) -> _T:
         """Run an operation on the keyring within the deadline, and raise its failure as an error of a store."""
+        global _turn  # noqa: PLW0603  # of this process
         lost = WriteOutcomeUnknownError if writes else StoreUnavailableError
-
-        turn = _turns.now
+        turn = _turn
 
         def run() -> _T:
             if not turn.acquire(timeout=remaining()):
@@ -169,7 +155,8 @@ class KeyringStore:
         try:
             return in_daemon(lambda: _outcome(path, run, lost), "strongroom-keyring").result(remaining() + _GRACE)
         except FutureTimeoutError:
-            _turns.give_up(turn)
+            if _turn is turn:
+                _turn = fork_safe_lock(sys.modules[__name__], "_turn")
             failure: StoreError = lost(
                 path, "the keyring has not answered in time", hint="Unlock it before, or wait longer"
             )
@@ -237,7 +224,6 @@ def open_keyring(
     Raises:
         ImportError: keyring is not installed. Strongroom names the extra that brings it.
     """
-    import keyring  # fail now if it is not installed
+    import keyring  # noqa: F401  # fail now if it is not installed
 
-    _ = keyring
     return KeyringStore(service, key)

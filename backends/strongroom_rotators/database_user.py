@@ -98,7 +98,7 @@ class UserRotator:
         return self._made(current, self._checked_login(current).user)
 
     def prove(self, credentials: CredentialPair) -> None:
-        with self._connected(credentials.new, self._login(credentials.new)):
+        with self._connect(credentials.new, self._login(credentials.new)):
             pass
 
     def close(self) -> None:
@@ -130,13 +130,10 @@ class UserRotator:
             made[self._password_key] = login.password
         return made
 
-    def _connected(self, secret: SensitiveDict, login: UserLogin) -> AbstractContextManager[Any]:
-        return self._connect(secret, login)
-
     def _accepts(self, secret: SensitiveDict, login: UserLogin) -> bool:
         """Return False if the server refuses the login."""
         try:
-            with self._connected(secret, login):
+            with self._connect(secret, login):
                 return True
         except AuthenticationError:
             return False
@@ -213,7 +210,7 @@ class DatabaseUserRotator(UserRotator):
         refused: AuthenticationError | None = None
         for login in (self._login(credentials.old), new):  # an attempt before may have changed the password already
             try:
-                with self._connected(credentials.new, login) as connection:
+                with self._connect(credentials.new, login) as connection:
                     self._server.set_password(connection, new, own=True)
             except AuthenticationError as error:
                 refused = error.copy()
@@ -231,7 +228,7 @@ class DatabaseUserRotator(UserRotator):
 
     def _set_password_as(self, admin: str, credentials: CredentialPair, login: UserLogin) -> None:
         """Set the password of a user as the administrator whose secret is at this path."""
-        with self._connected(credentials.new, administrator_of(credentials.read(admin))) as connection:
+        with self._connect(credentials.new, administrator_of(credentials.read(admin))) as connection:
             self._server.set_password(connection, login, own=False)
 
 

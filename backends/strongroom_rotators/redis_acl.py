@@ -117,7 +117,7 @@ class RedisAclRotator(UserRotator):
         return ()
 
     def _set_user(self, credentials: CredentialPair, own: SensitiveDict, user: str, *commands: Sequence[str]) -> None:
-        with self._connected(credentials.new, self._administrator(credentials, own)) as client:
+        with self._connect(credentials.new, self._administrator(credentials, own)) as client:
             for rules in commands:
                 # Not `acl_setuser`, which would also switch the user on or off.
                 client.execute_command("ACL", "SETUSER", user, *rules)

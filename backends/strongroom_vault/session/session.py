@@ -196,7 +196,7 @@ class Session:
         reset_if_forked(self)
         if anonymous:
             return self.send(request, namespace="")
-        active = self._current()
+        active = self.tokens.current(self.send)
         reply = self.send(request, token=active.token, settled=settled)
         return self._checked(active, request, reply, settled)
 
@@ -258,7 +258,7 @@ class Session:
 
         def exchanges() -> Iterator[tuple[tuple[_K, ActiveToken, ApiRequest], Start]]:
             for name, request in many:
-                active = self._current()
+                active = self.tokens.current(self.send)
                 state, _ = self._states.needed(request.method, request.target)
                 http_request = request.over_http(self._namespace, active.token, state=state, batched=True)
                 yield (name, active, request), partial(self._steps, http_request)
@@ -296,10 +296,6 @@ class Session:
         active = self.tokens.active or self.tokens.current(self.send)
         return self._token_check.is_good(self.send, active, refused or "")
 
-    def _current(self) -> ActiveToken:
-        """Return the token to send with a request."""
-        return self.tokens.current(self.send)
-
     def _keep(self, active: ActiveToken) -> None:
         """Begin the renewals of a token, after the first reply to it: `close` after an outage waits for no lookup."""
         self._watched = active
@@ -312,7 +308,7 @@ class Session:
     def _checked(self, active: ActiveToken, request: ApiRequest, reply: Reply, settled: bool = False) -> Reply:  # noqa: FBT001, FBT002  # as `request` got it
         """Return the reply, or the reply to a second attempt if the token was refused and another one is there."""
         if reply.status == 403 and self._is_replaced(active, request.target):
-            active = self._current()
+            active = self.tokens.current(self.send)
             reply = self.send(request, token=active.token, settled=settled)
         if active is not self._watched:
             self._keep(active)
