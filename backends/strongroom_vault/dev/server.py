@@ -56,16 +56,13 @@ def find_binary() -> Path:
 
 
 class LoopbackServer:
-    """One server process on 127.0.0.1, for any configuration.
-
-    A context manager. Environment variables (VAULT_*, BAO_*, proxies) affect neither the server nor the calls made
-    here.
+    """One server process on 127.0.0.1, for any configuration. A context manager.
 
     Args:
         token: sent with each call.
 
     Attributes:
-        url: its address, the same after `restart`.
+        url: its address.
         title: its name in messages.
         host: the IP address that it listens on.
         launcher: the command that starts it elsewhere, such as in a network namespace.

@@ -60,10 +60,6 @@ class Address:
             return None
         return cls(scheme, host, parts.port or _PORTS[scheme])
 
-    def same_origin(self, other: Address) -> bool:
-        """Return True if scheme, host and port are equal."""
-        return self.origin == other.origin
-
     @property
     def authority(self) -> str:
         """Host and port, in the notation of a URL."""

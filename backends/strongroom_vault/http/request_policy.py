@@ -462,7 +462,7 @@ def _target(reply: Reply, request: HttpRequest, here: Address, cluster: Cluster)
     named = Address.of_location(reply.headers.get("location", ""), here)
     where = f"{here} redirects to {named or 'nowhere'}"
     hint = "Add that address to `url` if it is a node of the cluster"
-    same = next((address for address in cluster.addresses if named is not None and address.same_origin(named)), None)
+    same = next((node for node in cluster.addresses if named is not None and node.origin == named.origin), None)
     if same is None:
         fault = "which is not one of the configured addresses"
     elif same == here:

@@ -94,6 +94,7 @@ class Tokens:
         draw: returns a random number from 0 to 1.
 
     Attributes:
+        active: the token in use; None before the first login and after `close`.
         owner: the `close` of the session, or of the store that has leases to revoke first.
     """
 
@@ -115,18 +116,13 @@ class Tokens:
         self.location = location
         self._clock = clock
         self._draw = draw
-        self._active: ActiveToken | None = None
+        self.active: ActiveToken | None = None
         self._retired: list[ActiveToken] = []
         self._last_login: float | None = None
         self._ending: list[ActiveToken] = []
         self._closed = False
         self._lock = fork_safe_lock(self, "_lock")
         self._flight: _Flight | None = None
-
-    @property
-    def active(self) -> ActiveToken | None:
-        """The token in use; None before the first login and after `close`."""
-        return self._active
 
     @property
     def repeatable(self) -> bool:
@@ -148,7 +144,7 @@ class Tokens:
             VaultAuthenticationError, ConfigurationError, StoreUnavailableError: see `Auth.login`.
             StoreError: the session is closed.
         """
-        active = self._active
+        active = self.active
         if active is None or self.is_over(active):
             return self.replacement(send, active)
         return active
@@ -158,7 +154,7 @@ class Tokens:
         if not self._auth.repeatable:
             return False
         with self._lock:
-            if self._active is not active or self._flight is not None:
+            if self.active is not active or self._flight is not None:
                 return True  # by the login of another thread
         since = self._clock() - (self._last_login or active.requested_at)
         return since >= (_DEAD_LOGIN if active.accepted else _DENIED_LOGIN) or self.is_over(active)
@@ -184,8 +180,8 @@ class Tokens:
                 with self._lock:
                     if self._closed:
                         raise _closed()
-                    if self._active is not None and self._active is not active:
-                        return self._active
+                    if self.active is not None and self.active is not active:
+                        return self.active
                     if self._flight is None:
                         self._backoff.check()
                         self._flight = own
@@ -247,10 +243,10 @@ class Tokens:
         if new.revocable:
             self.revoke_at_exit()
         with self._lock:
-            replaced, self._active = self._active, new
+            replaced, self.active = self.active, new
             closed = self._closed
         if closed:
-            self._active = None
+            self.active = None
             self._revoke(new)
             _outstanding.pop(self, None)
             raise _closed()
@@ -276,8 +272,8 @@ class Tokens:
                 return []
             self._closed = True
             flight = self._flight
-            self._ending = [*self._retired, *([] if self._active is None else [self._active])]
-            self._active, self._retired = None, []
+            self._ending = [*self._retired, *([] if self.active is None else [self.active])]
+            self.active, self._retired = None, []
         if flight is not None:
             self._join(flight)
         for token in self._ending:
@@ -305,9 +301,9 @@ class Tokens:
         self._flight = None
         self._retired = []
         if self._auth.repeatable:
-            self._active = None
-        elif self._active is not None:
-            self._active = replace(self._active, revocable=False)
+            self.active = None
+        elif self.active is not None:
+            self.active = replace(self.active, revocable=False)
 
     def _retire(self, active: ActiveToken) -> None:
         """Keep the token until `close`: requests under way carry it, and leases end with it."""

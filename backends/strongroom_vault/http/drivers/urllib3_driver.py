@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -49,19 +49,18 @@ from strongroom_vault.http.messages import (
 )
 from strongroom_vault.http.tls import TLSSettings, is_refusal, tls_fault, untrusted
 
-if TYPE_CHECKING:
-    from urllib3._base_connection import BaseHTTPConnection, BaseHTTPSConnection
-
 _K = TypeVar("_K")
 
 MAX_CONNECTIONS = 64
 """The largest number of connections to one address. Further requests wait for a free one, within their deadline."""
 
 
-def _connected(connection: HTTPConnection) -> DeadlineSocket:
-    """Return a connected socket; raise urllib3's errors, which tell whether anything was sent."""
+def _connected(connection: HTTPConnection, file: str | None = None) -> DeadlineSocket:
+    """Return a socket that is connected to the server, or to this Unix socket.
+
+    Raise urllib3's errors, which tell whether anything was sent.
+    """
     host, port = connection._dns_host, connection.port or connection.default_port  # noqa: SLF001  # `host` lacks a final dot
-    file = getattr(connection, "socket_file", None)
     try:
         return connect(host, port) if file is None else connect_unix(file)
     except socket.gaierror as error:
@@ -86,14 +85,21 @@ class _Response(HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Response
-    socket_file: str | None = None
+
+    def __init__(self, *args: Any, socket_file: str | None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._socket_file = socket_file
 
     def _new_conn(self) -> socket.socket:
-        return _connected(self)
+        return _connected(self, self._socket_file)
 
 
 class _TLSConnection(HTTPSConnection):
     response_class = _Response
+
+    def __init__(self, *args: Any, seen: Callable[[bytes | None], None], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._seen = seen  # takes the server's certificate
 
     def _new_conn(self) -> socket.socket:
         return _connected(self)
@@ -108,30 +114,15 @@ class _TLSConnection(HTTPSConnection):
             raise NewConnectionError(self, "failed") from error
         self.is_verified = True  # the store warns once if it is not verified; urllib3 would warn for each request
         if isinstance(self.sock, ssl.SSLSocket):
-            self.seen(self.sock.getpeercert(binary_form=True))
-
-    def seen(self, certificate: bytes | None) -> None:
-        """Record the certificate of the server."""
+            self._seen(self.sock.getpeercert(binary_form=True))
 
 
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
-    socket_file: str | None = None
-
-    def _new_conn(self) -> BaseHTTPConnection:
-        connection = super()._new_conn()
-        connection.socket_file = self.socket_file  # type: ignore[attr-defined]  # a `_Connection`
-        return connection
 
 
 class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection  # pyright: ignore[reportAssignmentType]  # urllib3's own fails its protocol too
-    seen: Callable[[bytes | None], None] | None = None
-
-    def _new_conn(self) -> BaseHTTPSConnection:
-        connection = super()._new_conn()
-        connection.seen = self.seen  # type: ignore[attr-defined]  # a `_TLSConnection`
-        return connection
 
 
 class Urllib3Driver(Driver):
@@ -157,10 +148,20 @@ class Urllib3Driver(Driver):
         }
 
     def _new_pool(self, address: Address) -> HTTPConnectionPool:
-        pool = _pool(address, self._context, self._server_name, self._proxy)
-        if isinstance(pool, _TLSPool):
-            pool.seen = partial(self._note_certificate, address)
-        return pool
+        if address.scheme == "http":
+            server = self._proxy or address
+            return _Pool(server.host, server.port, maxsize=1, block=True, timeout=None, socket_file=address.socket)
+        return _TLSPool(
+            address.host,
+            address.port,
+            maxsize=1,
+            block=True,
+            timeout=None,
+            _proxy=None if self._proxy is None else parse_url(str(self._proxy)),  # as urllib3's ProxyManager passes it
+            ssl_context=self._context,
+            server_hostname=self._server_name,
+            seen=partial(self._note_certificate, address),
+        )
 
     def _note_certificate(self, address: Address, certificate: bytes | None) -> None:
         if certificate:
@@ -250,26 +251,6 @@ class _Urllib3Batch(Generic[_K]):
         except BaseException as error:  # noqa: BLE001  # raised in the thread of the caller
             result = error
         self._results.put((name, result))
-
-
-def _pool(
-    address: Address, context: ssl.SSLContext | None, server_name: str | None, proxy: Address | None
-) -> HTTPConnectionPool:
-    if address.scheme == "http":
-        server = proxy or address
-        pool = _Pool(server.host, server.port, maxsize=1, block=True, timeout=None)
-        pool.socket_file = address.socket
-        return pool
-    return _TLSPool(
-        address.host,
-        address.port,
-        maxsize=1,
-        block=True,
-        timeout=None,
-        _proxy=None if proxy is None else parse_url(str(proxy)),  # as urllib3's ProxyManager passes it
-        ssl_context=context,
-        server_hostname=server_name,
-    )
 
 
 def _whole(pool: HTTPConnectionPool, target: str, request: HttpRequest) -> Reply | HttpFault:
