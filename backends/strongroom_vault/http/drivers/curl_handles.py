@@ -16,11 +16,6 @@ from strongroom_vault.http.drivers.driver import BROKEN, NO_PROXY
 from strongroom_vault.http.messages import FaultKind, HttpFault, HttpRequest, Reply, SendStep
 from strongroom_vault.http.tls import Authorities, TLSSettings, is_refusal, tls_fault, untrusted
 
-LONGEST_POLL = 0.2
-"""The longest wait for libcurl's sockets, in seconds. A signal that arrives just before a wait does not interrupt it,
-and its handler runs after it.
-"""
-
 _NO_SOCKET = -1
 _NAME_BYTES = f"!#$%&'*+-.^_`|~{string.ascii_letters}{string.digits}".encode()  # RFC 9110, section 5.6.2
 _STATIC_HEADERS = (

@@ -15,11 +15,16 @@ import pycurl
 
 from strongroom.store import in_daemon
 from strongroom_vault.http.drivers.bulk import AT_ONCE
-from strongroom_vault.http.drivers.curl_handles import LONGEST_POLL, Handles, Transfer
+from strongroom_vault.http.drivers.curl_handles import Handles, Transfer
 from strongroom_vault.http.drivers.driver import Liveness
 from strongroom_vault.http.messages import HttpFault, Reply, SendStep
 
 _K = TypeVar("_K")
+
+_LONGEST_POLL = 0.2
+"""The longest wait for libcurl's sockets, in seconds. A signal that arrives just before a wait does not interrupt it,
+and its handler runs after it.
+"""
 
 _HIGHEST_LISTED = 1023
 """The highest descriptor that `fdset` names."""
@@ -122,7 +127,7 @@ class Transfers(Generic[_K]):
     def _wait(self, limit: float) -> None:
         """Wait until libcurl can go on, at most `limit` seconds."""
         due = self._multi.timeout()  # in milliseconds; negative for none
-        limit = min(max(limit, 0.0), LONGEST_POLL)
+        limit = min(max(limit, 0.0), _LONGEST_POLL)
         reads, writes, _ = self._multi.fdset()
         sockets = (easy.getinfo(pycurl.ACTIVESOCKET) for easy in self._running)
         unlisted = [socket for socket in sockets if socket > _HIGHEST_LISTED]
