@@ -112,7 +112,7 @@ def _report_ending(invocation: Invocation, within: float, *, as_json: bool) -> E
     """Print the secrets and rotations that need attention within `within` seconds, and return the exit code."""
     now = datetime.now(UTC)
     with invocation.open() as secrets:
-        rotations, errors = findings.pending_rotations(secrets, within)
+        rotations, errors = findings.pending_rotations(secrets.rotations, within)
         ending = findings.ending_secrets(secrets.config, within)
     for error in errors:
         output.say(str(error))

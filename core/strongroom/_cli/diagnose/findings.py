@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from strongroom._cli.options import Invocation
     from strongroom._config import Config
     from strongroom.required_secrets import Requirement
-    from strongroom.rotate.rotations import RotationStatus
-    from strongroom.secrets_manager import SecretsManager
+    from strongroom.rotate.rotations import Rotations, RotationStatus
     from strongroom.store import Health, SecretStore
 
 _STATES = {
@@ -143,15 +142,13 @@ def health(config: Config) -> tuple[Mapping[str, Health], list[StrongroomError]]
     from strongroom.store.deadline import require_paths
 
     paths = dict.fromkeys([*(row.path for row in config.secrets.values()), *(row.path for row in config.helpers)])
-    with closing(chain_of(config)) as chain, require_paths(paths):
-        found = chain.health()
-    if not config.rotations or not any(each.ok for each in found.values()):
-        return found, []
-    from strongroom.secrets_manager import SecretsManager
-
+    with closing(chain_of(config)) as chain:
+        with require_paths(paths):
+            found = chain.health()
+        if not config.rotations or not any(each.ok for each in found.values()):
+            return found, []
+        rotations, errors = pending_rotations(rotations_of(chain, config))
     now = datetime.now(UTC)
-    with SecretsManager.from_config(config) as secrets:
-        rotations, errors = pending_rotations(secrets)
     checks = [(status.store, _check(status, now)) for status in rotations]
     checked = {
         name: each._replace(checks=(*each.checks, *(check for store, check in checks if store == name)))
@@ -161,10 +158,10 @@ def health(config: Config) -> tuple[Mapping[str, Health], list[StrongroomError]]
     return checked, [error for error in errors if not (isinstance(error, StoreError) and error.store in failed)]
 
 
-def pending_rotations(secrets: SecretsManager, within: float = 0) -> tuple[list[RotationStatus], list[StrongroomError]]:
+def pending_rotations(rotations: Rotations, within: float = 0) -> tuple[list[RotationStatus], list[StrongroomError]]:
     """Return each rotation that is unfinished or due within some seconds, and the errors of those not read."""
     until = datetime.now(UTC) + timedelta(seconds=within)
-    found, errors = rotation_statuses(secrets)
+    found, errors = rotation_statuses(rotations)
     return [status for status in found if needs_attention(status, until)], errors
 
 
@@ -182,6 +179,14 @@ def chain_of(config: Config) -> Chain:
 
     links = [Link(link, _opener(config, link.store), config.cache) for link in config.chain]
     return Chain(links, timeout=config.timeout)
+
+
+def rotations_of(chain: Chain, config: Config) -> Rotations:
+    """Return the configured rotations, with their secrets in the stores of this chain."""
+    from strongroom._chain.threads import Threads
+    from strongroom.rotate.rotations import Rotations
+
+    return Rotations(chain, Threads(config.timeout), config)
 
 
 def _opener(config: Config, store: str) -> Opener:

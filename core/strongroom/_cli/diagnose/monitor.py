@@ -7,9 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
-from strongroom._chain.threads import Threads
 from strongroom._cli.diagnose.chain_status import Agents, ChainStatus, LinkStatus, Migrations, RotationRow
-from strongroom._cli.diagnose.findings import chain_of, location_of, state_of
+from strongroom._cli.diagnose.findings import chain_of, location_of, rotations_of, state_of
 from strongroom._cli.maintain.cache import cache_status
 from strongroom.errors import StoreError, StrongroomError
 from strongroom.store.deadline import require_paths
@@ -107,10 +106,8 @@ class Monitor:
         )
 
     def _rotation(self, about: RotationConfig) -> RotationRow:
-        from strongroom.rotate.rotations import Rotations
-
         try:
-            (found,) = Rotations(self._chain, Threads(self._config.timeout), self._config).status([about.path])
+            (found,) = rotations_of(self._chain, self._config).status([about.path])
         except StrongroomError as error:
             # The text of any other error may name the path.
             fault = error.reason or error.summary if isinstance(error, StoreError) else "see strongroom rotate status"

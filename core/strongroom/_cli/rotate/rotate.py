@@ -22,7 +22,6 @@ from strongroom.formats import durations
 if TYPE_CHECKING:
     from strongroom.rotate.rotations import Rotations, RotationStatus
     from strongroom.rotate.runner import RotationOutcome
-    from strongroom.secrets_manager import SecretsManager
 
 _yes = yes_option("Do not ask for confirmation in production.")
 _path = click.argument("path", shell_complete=complete("rotations"))
@@ -126,7 +125,7 @@ def status_command(invocation: Invocation, paths: tuple[str, ...], *, as_json: b
     Example: strongroom rotate status
     """
     with invocation.open() as secrets:
-        found, errors = rotation_statuses(secrets, paths)
+        found, errors = rotation_statuses(secrets.rotations, paths)
     for error in errors:
         output.say(str(error))
     if as_json:
@@ -269,14 +268,14 @@ def _cells(status: RotationStatus) -> tuple[str | output.Cell, ...]:
 
 
 def rotation_statuses(
-    secrets: SecretsManager, paths: Sequence[str] = ()
+    rotations: Rotations, paths: Sequence[str] = ()
 ) -> tuple[list[RotationStatus], list[StrongroomError]]:
     """Return the status of each rotation, or of these, and the errors of those that could not be read."""
     found: list[RotationStatus] = []
     errors: list[StrongroomError] = []
-    for path in paths or secrets.rotations.paths:
+    for path in paths or rotations.paths:
         try:
-            found += secrets.rotations.status([path])
+            found += rotations.status([path])
         except StrongroomError as error:
             errors.append(error.copy())
     return found, errors

@@ -229,6 +229,20 @@ def test_doctor_warns_of_an_overdue_rotation(command):
     assert command("doctor").code == 0
 
 
+def test_doctor_reads_rotations_from_the_stores_that_it_has_open(command, monkeypatch):
+    """A store that logs in would do so twice."""
+    opened, begin = [], MemoryStore.__init__
+
+    def noted(store, *given, **options):
+        opened.append(store)
+        begin(store, *given, **options)
+
+    monkeypatch.setattr(MemoryStore, "__init__", noted)
+    Path("strongroom.toml").write_text(f'chain = ["memory"]\n[stores.memory.secrets."{PATH}"]\ntoken = "t"\n{TABLE}')
+    assert command("doctor").code == 0
+    assert len(opened) == 1
+
+
 def test_doctor_names_a_rotation_that_it_cannot_read(command):
     """The store answers, and yet the rotation may be unfinished."""
     secrets = (
