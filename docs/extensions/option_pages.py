@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from command_pages import capitalized, definitions, markdown, one_line, replace_pages
 from strongroom._plugins import EXPORTERS, IMPORTERS, ROTATORS, STORES, installed
 from strongroom._plugins.option_schema import OptionSchema, Schema
+from strongroom_vault.auth.login import LoginMethod
 from strongroom_vault.auth.methods import METHODS
 
 if TYPE_CHECKING:
@@ -110,10 +112,14 @@ def authentication_page() -> Iterator[str]:
     yield from ("# Options of authentication methods", "")
     yield from ("The table `auth` of the stores `vault` and `vault-dynamic` takes these options beside `method`.", "")
     for name, target in METHODS.items():
-        documented = attributes(inspect.getdoc(target) or "")
+        documented: dict[str, str] = {}
+        for kind in reversed(inspect.getmro(target)):
+            documented |= attributes(inspect.cleandoc(kind.__doc__ or ""))
         yield from (f"## {name}", "", summary(target), "")
         parameters = inspect.signature(target, eval_str=True).parameters.values()
-        yield from option_list([(option.name, of_method(option, documented)) for option in parameters])
+        shared = {field.name for field in fields(LoginMethod)}
+        own_first = sorted(parameters, key=lambda option: option.name in shared)
+        yield from option_list([(option.name, of_method(option, documented)) for option in own_first])
 
 
 def of_method(option: inspect.Parameter, documented: dict[str, str]) -> str:
