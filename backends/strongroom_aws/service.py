@@ -111,7 +111,7 @@ class Service:
         return in_time(path, send, changes=changes)
 
     def sign(self, path: str | None, operation: Callable[[Any], str]) -> str:
-        """Return what the client signs by itself. It sends nothing but requests for credentials."""
+        """Return a token that the client signs. Only requests for credentials are sent."""
         return in_time(path, lambda: operation(self._client(self.name)))
 
     def close(self) -> None:

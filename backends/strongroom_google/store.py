@@ -60,7 +60,7 @@ class GoogleSecretManagerStore:
         self._client = client
         self._parent = parent
         self._prefix = prefix
-        self._fold_option = fold_option
+        self._fold_option: FoldOption = fold_option
         self._newest: dict[str, int] = {}  # path -> number
 
     def __repr__(self) -> str:

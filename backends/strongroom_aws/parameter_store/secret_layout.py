@@ -50,7 +50,7 @@ class ParameterSecrets(Parameters):
     def __init__(self, service: Service, prefix: str, kms_key: str | None, tags: Tags, fold_option: FoldOption) -> None:
         super().__init__(service, prefix, kms_key)
         self._tags = tags
-        self._fold = fold_option
+        self._fold: FoldOption = fold_option
 
     def read(self, path: str) -> Secret:
         """Return the newest version of the parameter."""
