@@ -296,6 +296,15 @@ S3 = """
     client.put_object(Bucket="bucket", Key="a b/ü+c.txt", Body=b"content")
     print(client.get_object(Bucket="bucket", Key="a b/ü+c.txt")["Body"].read())
 """
+PARTS = """
+    import boto3, os, tempfile
+    from boto3.s3.transfer import TransferConfig
+    client = boto3.client("s3", endpoint_url=url, region_name="eu-west-1")
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "file")
+        client.download_file("bucket", "large", file, Config=TransferConfig(1 << 20, multipart_chunksize=1 << 20))
+        print(os.path.getsize(file))
+"""
 DYNAMODB = """
     import boto3
     client = boto3.client("dynamodb", endpoint_url=url, region_name="eu-west-1")
@@ -328,14 +337,24 @@ def check_signature(request):
     return (key, found["Signature"]) == (ACCESS_KEY, signer.signature(string, asked))
 
 
+def in_parts(request):
+    """Answer for an object of three MiB, or for the part of it that the request names."""
+    if request.method == "HEAD":
+        return Answer(200, [("Content-Length", str(3 << 20)), ("ETag", '"1"')], [])
+    first, _, last = request.header("range").removeprefix("bytes=").partition("-")
+    part = range(3 << 20)[int(first) : int(last or 3 << 20) + 1]
+    return Answer(206, [("Content-Range", f"bytes {part[0]}-{part[-1]}/{3 << 20}")], b"x" * len(part))
+
+
 @pytest.mark.parametrize(
     ("code", "answer", "printed"),
     [
+        (PARTS, in_parts, str(3 << 20)),
         (S3, Answer(200, [], b"content"), "b'content'"),
         (DYNAMODB, Answer(200, [("Content-Type", "application/x-amz-json-1.0")], b'{"TableNames": ["t"]}'), "['t']"),
         (LAMBDA, Answer(200, [], b"done"), "b'done'"),
     ],
-    ids=["s3", "dynamodb", "lambda"],
+    ids=["parts", "s3", "dynamodb", "lambda"],
 )
 def test_boto3_is_signed_again(code, answer, printed, tmp_path, upstream_file, upstream):
     pytest.importorskip("boto3")
@@ -344,7 +363,9 @@ def test_boto3_is_signed_again(code, answer, printed, tmp_path, upstream_file, u
     def serve(request):
         if not check_signature(request):
             refused.append(request.target)
-        return Answer(200, [("ETag", '"1"')]) if request.method == "PUT" else answer
+        if request.method == "PUT":
+            return Answer(200, [("ETag", '"1"')])
+        return answer(request) if callable(answer) else answer
 
     upstream.answer = serve
     operator = Operator(tmp_path, upstream_file)

@@ -213,7 +213,8 @@ class Exchange:
             replaced = {
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
             }
-            self.head = replace_head(_narrowed(head, is_searched=self._is_searched), replaced)
+            narrowed = _narrowed(head, self._covering) if self._is_searched else head
+            self.head = replace_head(narrowed.without("te", "sec-websocket-extensions"), replaced)
             format_ = body_format(head)
             self._bodies = [rule for rule in allowing if format_ and body_fields(rule)]
             self._signs = next((rule for rule in found.values() if rule.sign), None)
@@ -377,11 +378,15 @@ def _joined(headers: Headers, name: str) -> str:
     return ", ".join(value for own, value in headers if own.lower() == name).strip().lower()
 
 
-def _narrowed(head: RequestHead, *, is_searched: bool) -> RequestHead:
-    """Return the head of a request whose answer the proxy can read; one that is searched comes whole and uncompressed.
+def _narrowed(head: RequestHead, rules: Iterable[RuleConfig]) -> RequestHead:
+    """Return the head of a request to a host of these rules whose answer can be searched: uncompressed, and whole.
 
     The proxy decompresses no answer: a decoder would parse hostile content in the process that holds the values, and
     need a limit for bombs. The lengths of compressed parts would tell a worker whether its text repeats a part of one.
+
+    A host that only gets signatures may answer in parts: it has no key to repeat, and clients of S3 download large
+    objects in parts. They write a whole answer in the place of each part.
     """
-    head = head.without("te", "sec-websocket-extensions")
-    return head.without("range", "if-range").with_header("accept-encoding", "identity") if is_searched else head
+    head = head.with_header("accept-encoding", "identity")
+    gets_values = any(rule.path and not rule.sign for rule in rules)
+    return head.without("range", "if-range") if gets_values else head
