@@ -258,7 +258,11 @@ def test_a_header_that_replaces_the_method_counts(name):
 
 
 @pytest.mark.parametrize(
-    "query", ["_method=delete", "a=1&_method=DELETE", "a=1;%5Fmethod=DELETE", ".method=DELETE", "X-HTTP-Method=DELETE"]
+    "query",
+    [
+        *("_method=delete", "a=1&_method=DELETE", "a=1;%5Fmethod=DELETE", ".method=DELETE", "X-HTTP-Method=DELETE"),
+        *("+_method=DELETE", "a=1&%20_method=DELETE", "_method%00x=DELETE"),
+    ],
 )
 def test_a_parameter_that_replaces_the_method_counts(query):
     asked = head(method="POST", query=query)

@@ -159,7 +159,9 @@ def in_body(body: bytes, format_: str, *fields: str) -> bytes:
         ((("Content-Type", "text/plain"),), ""),
         ((("Content-Type", "application/json"), ("Content-Encoding", "gzip")), ""),
         ((("Content-Type", "application/json"), ("Content-Encoding", "identity")), "json"),
-        ((), ""),
+        ((("Content-Type", "application/x-www-form-urlencoded, text/plain"),), "form"),
+        ((("Content-Type", "text/plain"), ("Content-Type", "application/x-www-form-urlencoded")), "form"),
+        ((), "form"),
     ],
 )
 def test_json_and_forms_are_looked_into(headers, format_):

@@ -25,8 +25,7 @@ from strongroom.agents._rules.request import (
 )
 
 _OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override", "-method"})
-"""Headers, parameters and fields of a form by which some services and frameworks take a POST for another method. WSGI
-and PHP take other characters for each other, so each is written with `-`."""
+"""Headers, parameters and fields of a form by which some services and frameworks take a POST for another method."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -38,7 +37,12 @@ def fits_path(pattern: str, path: str) -> bool:
 
 def override_methods(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """Return the methods that headers, parameters or fields put in the place of the request's own."""
-    return [value.upper() for name, value in pairs if re.sub(r"[_. ]", "-", name.lower()) in _OVERRIDES]
+    return [value.upper() for name, value in pairs if _canonical(name) in _OVERRIDES]
+
+
+def _canonical(name: str) -> str:
+    """Return a name as PHP and WSGI read it: they take some characters for each other, and PHP cuts it at a NUL."""
+    return re.sub(r"[_. ]", "-", name.partition("\0")[0].strip().lower())
 
 
 def asked_methods(head: RequestHead) -> list[str]:

@@ -19,6 +19,7 @@ from strongroom.agents._rules.request import Refusal, RequestHead, form_pairs
 SIGNED = "a signature of Version 4 in the header authorization"
 """The place of the placeholder of a rule that signs. A presigned address and SigV4a have it elsewhere."""
 
+_FORM = "application/x-www-form-urlencoded"
 _BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 .*", re.IGNORECASE)
 
@@ -108,13 +109,16 @@ def _basic(content: str) -> str | None:
 
 
 def body_format(head: RequestHead) -> str:
-    """Return `json` or `form` for a body whose fields can be replaced; otherwise the empty string."""
-    kind = head.header("content-type").partition(";")[0].strip().lower()
+    """Return `json` or `form` for a body whose fields can be replaced; otherwise the empty string.
+
+    Rack takes a POST without a type for a form, and it and PHP split the type at a comma too.
+    """
+    kind, *others = (text.strip().lower() for text in re.split("[;,]", head.header("content-type")))
     if head.header("content-encoding") not in {"", "identity"}:
         return ""  # a compressed body is not opened: a placeholder in it is worthless
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return "json"
-    return "form" if kind == "application/x-www-form-urlencoded" else ""
+    return "form" if _FORM in {kind, *others} or (head.method == "POST" and not kind) else ""
 
 
 def body_fields(rule: RuleConfig) -> frozenset[str]:
