@@ -73,6 +73,16 @@ def test_compressed_answer_is_refused(client, upstream):
     assert VALUE not in answer.text
 
 
+def test_answer_of_http_1_0_comes_as_1_1(client, upstream):
+    """A client would speak HTTP/1.0 from then on, in which an answer that is cut short looks whole."""
+    upstream.answer = lambda _: Answer(raw=b"HTTP/1.0 200 OK\r\n\r\necho " + VALUE.encode())
+    for _ in range(2):
+        answer = client.get(upstream.origin)
+        assert (answer.http_version, answer.headers["connection"]) == ("HTTP/1.1", "close")
+        assert answer.text.startswith("echo sk-proj-")
+        assert VALUE not in answer.text
+
+
 def test_basic_authentication_is_decoded(door, client, upstream):
     client.auth = ("me", door.placeholder)
     client.get(upstream.origin)

@@ -301,6 +301,9 @@ class Addon:
         response.headers = flows.encoded(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
         response.stream = partial(self._redact, flow, exchange)
+        if response.http_version == "HTTP/1.0":  # it would go on with HTTP/1.0, which shows no difference if cut short
+            response.http_version = "HTTP/1.1"
+            response.headers["connection"] = "close"
         is_chunked = "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1"
         if is_chunked and exchange.has_body(response.status_code):
             response.headers["transfer-encoding"] = "chunked"
