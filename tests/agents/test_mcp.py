@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import socket
 import ssl
 import sys
@@ -252,13 +253,13 @@ def test_another_name_in_the_host_header_is_refused(tools, upstream, manager):
 def test_a_host_without_a_rule_is_refused(url, tools, upstream, manager):
     """The tool is not a way into the network of the machine."""
     text = refused(tools(manager()), "http_request", url=url.format(port=upstream.port))
-    assert text == "No rule names this host. Call list_rules"
+    assert re.fullmatch(r"No rule names (127\.0\.0\.1|file) with the port [0-9]+\. Call list_rules", text)
     assert upstream.requests == []
 
 
 def test_a_server_without_rules_sends_no_request(tools):
     text = refused(tools(manager_with_rule()), "http_request", url="https://api.example/")
-    assert text == "No rule names this host. Call list_rules"
+    assert text == "No rule names api.example with the port 443. Call list_rules"
 
 
 def test_a_secret_that_the_chain_does_not_have_is_told_in_its_words(tools, upstream, manager):
@@ -335,7 +336,7 @@ def test_a_failure_names_the_host_and_shows_no_value(name, tools, upstream, mana
     made = tools(manager(where=["query", "header:x-key"]))
     placeholder = placeholder_of(made)
     asked = {"url": f"{upstream.origin}/?key={placeholder}", "headers": {"X-Key": placeholder}}
-    assert refused(made, "http_request", **asked) == f"localhost: The request failed with {kind}"
+    assert refused(made, "http_request", **asked) == f"localhost:{upstream.port}: The request failed with {kind}"
     with pytest.raises(ToolError) as caught:
         asyncio.run(mcp.server(made).call_tool("http_request", asked))
     shown = "".join((shown_by(caught.value, __file__), caplog.text, *capfd.readouterr()))
@@ -355,19 +356,32 @@ def test_an_answer_that_is_refused_shows_no_value(tools, upstream, manager, uses
     assert VALUE not in text
 
 
+@pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b" \r\n  "])
+def test_an_answer_with_a_value_that_a_header_folds_is_refused(fold, tools, upstream, manager):
+    """The proxy sees the fold itself; h11 puts a blank in its place."""
+    folded = VALUE[:9].encode() + fold + VALUE[9:].encode()
+    upstream.answer = lambda _: Answer(raw=b"HTTP/1.1 200 OK\r\nX-A: " + folded + b"\r\nContent-Length: 0\r\n\r\n")
+    text, is_error = call(tools(manager()), "http_request", url=upstream.origin)
+    assert is_error
+    assert VALUE[9:] not in text
+    assert "header of several lines" in text
+
+
 def test_a_connection_that_is_refused_is_told_with_the_reason_of_the_system(tools):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # nothing listens
         host = f"localhost:{bound.getsockname()[1]}"
         with manager_with_rule(host) as secrets:
             text = refused(tools(secrets), "http_request", url=f"https://{host}/v1?q=1")
-    assert text == "localhost: The request failed with ConnectError: Connection refused"
+    assert text == f"{host}: The request failed with ConnectError: Connection refused"
 
 
 def test_a_certificate_that_is_not_trusted_is_told_with_the_reason_of_openssl(tools, upstream, manager):
     made = tools(manager(), transport=httpx2.HTTPTransport(verify=ssl.create_default_context()))
     text = refused(made, "http_request", url=f"{upstream.origin}/")
-    assert text.startswith("localhost: The request failed with ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED]")
+    assert text.startswith(
+        f"localhost:{upstream.port}: The request failed with ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED]"
+    )
     assert upstream.requests == []
 
 

@@ -33,7 +33,7 @@ from strongroom._manager import SecretsManager
 from strongroom._manager.manager import resolve_keys
 from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
-from strongroom.agents.session import AgentSession, Exchange
+from strongroom.agents.session import FOLDED, AgentSession, Exchange, Headers
 from strongroom.errors import StrongroomError
 from strongroom.formats.durations import format_duration
 from strongroom.secret import kind, observe
@@ -204,16 +204,17 @@ class Tools:
             sent.pop(framing, None)
         try:
             request = httpx2.Request(method, url, headers=sent, content=body)
-        except httpx2.InvalidURL:
-            raise ToolError("The URL is malformed") from None
+        except (httpx2.InvalidURL, UnicodeError):
+            raise ToolError("The URL is malformed, or a header has characters other than those of ASCII") from None
         exchange, status = self._begin(request), 0
         try:
             with closing(self._transport.handle_request(_with_values(exchange, request.content))) as response:
                 status = response.status_code
                 received = exchange.answer(status, _decoded(response.headers))
+                _check_folds(exchange, received)
                 content = self._read_body(exchange, response)
         except httpx2.TransportError as error:
-            raise ToolError(f"{exchange.head.host}: {_failure_text(error)}") from None
+            raise ToolError(f"{exchange.head.authority}: {_failure_text(error)}") from None
         finally:
             exchange.end(status)
         shown = [f"HTTP {status}", *(f"{name}: {value}" for name, value in received)]
@@ -230,7 +231,7 @@ class Tools:
         host = normalize_host(url.raw_host.decode("ascii")) if url.scheme in DEFAULT_PORTS else ""
         port = url.port or DEFAULT_PORTS["https"]
         if self._session is None or not self._session.covers(host, port):
-            raise ToolError("No rule names this host. Call list_rules")
+            raise ToolError(f"No rule names {url.host or url.scheme} with the port {port}. Call list_rules")
         if url.scheme != "https":
             raise Refusal(403, f"A rule names {host}: send this request with https")
         if url.userinfo:
@@ -318,6 +319,17 @@ def _with_values(exchange: Exchange, body: bytes) -> httpx2.Request:
         content=content,
         extensions={"target": head.target.encode("ascii"), "timeout": _REQUEST_TIMEOUT},
     )
+
+
+def _check_folds(exchange: Exchange, headers: Headers) -> None:
+    """Refuse headers in which a value is cut: h11 puts a blank in the place of each fold.
+
+    Raises:
+        Refusal: 502.
+    """
+    content = "\n".join(map(": ".join, headers)).replace(" ", "").encode("latin-1")
+    if exchange.message(content) != content:
+        raise exchange.refuse(Refusal(502, FOLDED))
 
 
 def _decoded(headers: httpx2.Headers) -> tuple[tuple[str, str], ...]:

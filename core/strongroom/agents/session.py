@@ -40,6 +40,9 @@ MAX_BODY = 1 << 23
 MAX_OBSERVED = 10_000
 """The most different requests that a session keeps to learn from."""
 
+FOLDED = "The answer has a header of several lines, in which a secret could not be found"
+"""Why an answer is refused: programs join the lines in different ways."""
+
 COMPRESSED = (
     "The host compressed its answer although it was asked not to, so no secret could be found in it: let the host send "
     "it without Content-Encoding"
@@ -366,7 +369,7 @@ def _event(
 def _fault(headers: Headers) -> str:
     """Return why the headers of an answer are refused, or the empty string."""
     if any("\n" in text or "\r" in text for _, text in headers):  # obsolete, and a value may be cut by it
-        return "The answer has a header of several lines, in which a secret could not be found"
+        return FOLDED
     if _joined(headers, "transfer-encoding") not in {"", "chunked"}:
         return "The answer has a transfer coding other than chunked"
     if _joined(headers, "sec-websocket-extensions"):  # the request offered none
