@@ -338,14 +338,12 @@ def _opened(
         StrongroomError: a secret cannot be read.
     """
     _require_mitmproxy()
-    from strongroom._cli.process.shell_credentials import without_shell_credentials
-    from strongroom._cli.process.store_credentials import without_credentials
+    from strongroom._cli.process.shell_credentials import passed_to_agents
     from strongroom._manager import SecretsManager
     from strongroom.agents._proxy.setup import Setup
     from strongroom.agents._proxy.worker import forbid_inspection
 
-    passed = without_shell_credentials(without_credentials(os.environ, config))
-    passed = {name: text for name, text in passed.items() if name not in config.secrets}  # a row's value
+    passed = passed_to_agents(os.environ, config)
     forbid_inspection(os.environ.keys() - passed.keys())
     with SecretsManager.from_config(config) as secrets:
         yield Setup(secrets, end, only_rules=only_rules, learns=learns), passed

@@ -7,7 +7,7 @@ import os
 import click
 
 from strongroom._cli.options import Invocation, current
-from strongroom._cli.process.store_credentials import without_credentials
+from strongroom._cli.process.shell_credentials import passed_to_agents
 from strongroom._manager import SecretsManager
 from strongroom.errors import ConfigurationError
 
@@ -32,6 +32,6 @@ def mcp_command(invocation: Invocation) -> None:
         missing = (error.name or "").partition(".")[0]
     else:
         with SecretsManager.from_config(config) as secrets:
-            mcp.serve(secrets, without_credentials(os.environ, config))
+            mcp.serve(secrets, passed_to_agents(os.environ, config))
         return
     raise ConfigurationError(f'strongroom mcp needs {missing}, which is not installed: pip install "strongroom[mcp]"')

@@ -10,6 +10,9 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+from strongroom._cli.process.store_credentials import without_credentials
+from strongroom._config import Config
+
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "AWS: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html": (
         "AWS_ACCESS_KEY_ID",
@@ -139,6 +142,16 @@ _ADDRESSES = ("PIP_*INDEX_URL", "PIP_FIND_LINKS", "UV_*INDEX*", "UV_FIND_LINKS",
 """Patterns of variables with addresses."""
 
 _WITH_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@|://[^/\s@]{16,}@")
+
+
+def passed_to_agents(variables: Mapping[str, str], config: Config) -> dict[str, str]:
+    """Return the variables for a program of an agent: no credential of a store or of the shell, no row of `[secrets]`.
+
+    Raises:
+        PluginError: see `without_credentials`.
+    """
+    passed = without_shell_credentials(without_credentials(variables, config))
+    return {name: text for name, text in passed.items() if name not in config.secrets}
 
 
 def without_shell_credentials(variables: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom._cli.process.shell_credentials import without_shell_credentials
+from strongroom._cli.process.shell_credentials import passed_to_agents, without_shell_credentials
+from strongroom._config import discovery
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,9 @@ def test_an_address_of_packages_is_withheld_with_its_password(name):
     assert without_shell_credentials({name: "https://robot:password@pypi.example.com/simple"}) == {}
     plain = {name: "https://pypi.example.com/simple"}
     assert without_shell_credentials(plain) == plain
+
+
+def test_a_program_of_an_agent_gets_no_row_and_no_credential():
+    config = discovery.load(document={"secrets": {"QUERY_KEY": "query/x#key"}}, environ={})
+    variables = {"QUERY_KEY": "value", "GITHUB_TOKEN": "value", "VAULT_TOKEN": "value", "LANG": "C"}
+    assert passed_to_agents(variables, config) == {"LANG": "C"}
