@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import ssl
 
 import pytest
 
@@ -71,6 +73,31 @@ def test_name_whose_address_is_private(operator_of, tmp_path):
     refused = [record["method"] for record in records if record["outcome"] == "refused"]
     assert refused == ["CONNECT", "GET"]
     assert door.err.count("Cannot connect to localhost:443: localhost has an address that is not public") == 1
+
+
+def test_connection_that_fails_is_told_to_the_operator(operator_of):
+    """Most programs hide the body of an answer to CONNECT."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # nothing listens
+        host = f"localhost:{bound.getsockname()[1]}"
+        with operator_of(rule([host])).worker() as door:
+            connection, status, _ = door.ask(host)
+            connection.close()
+    assert status == 502
+    assert f"Refused {host} to the worker: Cannot connect to {host}: Connection refused" in door.err
+
+
+def test_upstream_that_leaves_at_once_ends_the_connection(operator_of):
+    """As a load balancer without a backend does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"localhost:{listener.getsockname()[1]}"
+        with operator_of(rule([host])).worker() as door:
+            connection, _, _ = door.ask(host)
+            listener.accept()[0].close()
+            ends = contextlib.suppress(ssl.SSLError)  # a timeout is none
+            with connection, ends, door.tls.wrap_socket(connection, server_hostname="localhost") as tunnel:
+                tunnel.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                assert read_answer(tunnel).startswith(b"HTTP/1.1 502 ")
 
 
 def test_absolute_targets(worker, refusals, upstream):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmproxy import http, log, master, options
 from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import layer, layers, mode_servers
@@ -189,6 +190,8 @@ class Addon:
             nextlayer.layer = Closed(context)
         elif not self._destinations.is_looked_into("https", *context.server.address[:2]):
             nextlayer.layer = layers.TCPLayer(context, ignore=True)
+        elif ConnectionState.CAN_READ not in context.server.state:  # the upstream has left: mitmproxy would wait for it
+            nextlayer.layer = Closed(context)
         elif len(nextlayer.data_client()) >= 3:
             if starts_like_tls_record(nextlayer.data_client()):
                 outer = layers.ServerTLSLayer(context)
@@ -216,8 +219,7 @@ class Addon:
         if flow.server_conn.error is not None:
             refusal = connect_failure(destination(flow), flow.server_conn.error)
             flow.response = response_to(refusal)
-            if refusal.reason.endswith(NOT_PUBLIC):
-                await self._record(flow, refusal)
+            await self._record(flow, refusal)  # most programs hide the body of an answer to CONNECT
 
     # Requests.
 
