@@ -40,6 +40,9 @@ _UNAVAILABLE = {
     504: "its gateway waited too long",
 }
 
+_REFUSED = frozenset({400, 401, 403, 404, 405})
+"""Statuses that tell the state of a secret, a token or a mount, if they are Vault's own."""
+
 
 def document(reply: Reply, *, parse_int: Callable[[str], float] | None = None) -> SensitiveDict | None:
     """Return the JSON object of a reply, redacted; None if it is not a JSON object.
@@ -145,6 +148,15 @@ def is_unleased(reply: Reply) -> bool:
     except InvalidDataError:
         return False
     return found is not None and not found.get("lease_id")
+
+
+def is_foreign(reply: Reply) -> bool:
+    """Return True for a refusal that is not Vault's, such as the page of a gateway without a backend.
+
+    Vault's own is a JSON object with `errors`, or with `data`: a deleted version, or a path of another version of the
+    engine (measured on OpenBao 2.7.2).
+    """
+    return reply.status in _REFUSED and (document(reply) or {}).keys().isdisjoint({"errors", "data"})
 
 
 def malformed(path: str | None, location: str) -> StoreUnavailableError:

@@ -27,6 +27,7 @@ from strongroom_vault.http.messages import (
     Wait,
 )
 from strongroom_vault.http.nodes import Cluster
+from strongroom_vault.responses import is_foreign, malformed
 
 # The server did nothing: it is behind the state asked for (412), over a limit (429), or a standby (472, 473).
 _NOT_APPLIED = frozenset({412, 429, 472, 473})
@@ -106,9 +107,10 @@ def exchange(
 
     Raises:
         VaultConnectionError: no whole reply arrived.
-        WriteOutcomeUnknownError: no whole reply arrived to a change that may have been applied.
-        StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached. Any outage of
-            a read is `path_only` if a node has answered other requests meanwhile: the cluster is not out.
+        WriteOutcomeUnknownError: no whole reply of Vault arrived to a change that may have been applied.
+        StoreUnavailableError: a redirect that is not followed, or leads to a node that cannot be reached; a refusal
+            that is not Vault's. Any outage of a read is `path_only` if a node has answered other requests meanwhile:
+            the cluster is not out.
         SecretTooLargeError: the reply is longer than `HttpRequest.longest_reply`.
     """
     if cluster.timeout is not None:
@@ -337,15 +339,19 @@ class Progress:
     def final(self, reply: Reply | None = None) -> Reply:
         """Return the final reply, or the last one; raise the last error, `path_only` if other reads are answered.
 
-        A standby also redirects a change if its leader was lost after the standby had forwarded the change.
+        A standby also redirects a change if its leader was lost after the standby had forwarded the change. The refusal
+        of a gateway is an outage, before anything takes it for an absence, a denial or a bad token.
         """
         end = reply or self._failure
         if end is None:
             node = self._cluster.order(reads=self._reads)[0]
             end = VaultConnectionError(reason=f"no time is left for a request to {node}")
+        is_unknown = self._redirected
         if isinstance(end, Reply):
-            return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
-        if self._redirected:
+            if not is_foreign(end):
+                return replace(end, repeats=True) if self._redirected and end.status >= 300 else end
+            end, is_unknown = malformed(None, ", ".join(map(str, self._cluster.addresses))), self._request.changes
+        if is_unknown:
             raise WriteOutcomeUnknownError(reason=end.reason)
         if isinstance(end, StoreUnavailableError) and end.conclusive and self._reads:
             raise end.copy(path_only=self._cluster.answers != self._answers)
@@ -408,7 +414,7 @@ class Progress:
 
     def _take_reply(self, node: Address, reply: Reply, left: float, took: float) -> bool:
         """Return True if the reply is final."""
-        if reply.status in _UNHEALTHY:
+        if reply.status in _UNHEALTHY or is_foreign(reply):
             self._cluster.failed(node, reads=self._reads)
         else:
             self._cluster.answered(node, reads=self._reads, seconds=took if self._is_quick else None)

@@ -1,15 +1,17 @@
-"""A chain over a server that answers one request with HTTP 500: the other requests are sent and answered."""
+"""A chain over a server that fails: with HTTP 500 for one request, or behind a gateway that answers for it."""
 
 import contextlib
 
 import pytest
 
+from strongroom import SecretsManager
 from strongroom._chain.chain import Chain
 from strongroom._chain.link import Link
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.errors import WriteOutcomeUnknownError
 from strongroom.store import time_limit
 from strongroom.store.memory import open_memory
+from support.clock import Clock
 from support.vault.engines import open_engine
 
 FALLBACK = {"app": {"key": "from the fallback"}, "other": {"key": "from the fallback"}}
@@ -52,3 +54,18 @@ def test_a_read_that_fails_does_not_turn_other_paths_to_the_fallback(open_chain,
     found = chain.resolve("other", "key")
     assert (found.value, found.store) == ("from vault", "vault")
     assert [each.target for each in fault_server.requests].count("/v1/secret/data/other") == 1
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, b"<html>"), (404, b""), (403, b"<html>"), (403, b"")])
+def test_gateway_that_answers_for_the_server_leaves_the_stale_value(fault_server, answered, monkeypatch, status, body):
+    """As an ingress whose backend is gone. What was never read goes on to the next link."""
+    monkeypatch.setenv("OTHER_KEY", "from env")
+    found = {"data": {"key": "from vault"}, "metadata": {"version": 1, "created_time": "2026-01-02T03:04:05Z"}}
+    fault_server.answers[:] = [answered(200, {"lease_duration": 0, "data": found})]
+    with SecretsManager(vault_url=fault_server.url, vault_token="s.token") as manager:
+        assert manager.get_secret("app", "key") == "from vault"
+        Clock.of(manager).move(301)
+        fault_server.answers[:] = [answered(status, body)]
+        stale = manager.resolve("app", "key")
+        assert (stale.value, stale.stale) == ("from vault", True)
+        assert manager.resolve("other", "key").store == "env"

@@ -93,7 +93,7 @@ def test_malformed_answer_to_a_write_is_no_success(faulty, answered, body):
 
 
 @pytest.mark.parametrize("body", [
-    {"errors": ["no handler for route"]}, {"errors": ["namespace not found"]}, b"<html>not found</html>", b"", [], {},
+    {"errors": ["no handler for route"]}, {"errors": ["namespace not found"]},
     {"errors": [], "data": None, "warnings": ["Invalid path for a versioned K/V secrets engine"]},
     {"data": {"data": None, "metadata": {"version": 1, "deletion_time": "", "destroyed": False}}},
 ])  # fmt: skip
@@ -104,6 +104,24 @@ def test_other_404_is_a_configuration_error(faulty, answered, body):
         front.read("app")
     with pytest.raises(ConfigurationError):
         list(front.list_entries(""))
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("body", [b"<html>hunter2</html>", b"", {}])
+def test_gateways_404_or_403_is_an_outage(faulty, answered, stored, fault_server, status, body):
+    """As an ingress without a backend answers everything. No request checks the token, and a write stays in doubt."""
+    front = faulty(answered(status, body))
+    with pytest.raises(StoreUnavailableError, match="not Vault's API") as caught:
+        front.read("app")
+    assert "hunter2" not in str(caught.value)
+    assert len(fault_server.requests) == 1
+    with pytest.raises(StoreUnavailableError, match="not Vault's API"):
+        list(front.list_entries(""))
+    [(_, error)] = front.read_many(["app"])
+    assert isinstance(error, StoreUnavailableError)
+    fault_server.answers[:] = [stored(k="old"), answered(status, body)]
+    with pytest.raises(WriteOutcomeUnknownError, match="not Vault's API"):
+        front.write("app", {"k": "v"})
 
 
 def test_404_of_the_right_kinds_are_absences(faulty, answered):

@@ -117,7 +117,11 @@ def _both_ways(request, monkeypatch):
     monkeypatch.setattr(Run, "begins_apart", request.param)
 
 
-def status(code, body=b"", **headers):
+VAULTS_OWN = b'{"errors": []}'
+"""The body of a refusal by Vault."""
+
+
+def status(code, body=VAULTS_OWN, **headers):
     return Reply(code, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
@@ -189,8 +193,30 @@ def test_a_write_that_was_not_applied_is_sent_again(code, body):
 @pytest.mark.parametrize("code", [400, 500, 502, 503, 504])
 def test_a_write_that_may_have_been_applied_is_not(code):
     """ "leadership lost while committing" is a 500, and the write may be there; so it may behind a gateway's 503."""
-    run = Run(WRITE, [status(code)])
+    run = Run(WRITE, [status(code, VAULTS_OWN if code == 400 else b"")])
     assert (run.reply.status, run.waits) == (code, [])
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 405])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"message": "no Route matched with those values"}'])
+def test_refusal_of_a_gateway_is_an_outage(code, body):
+    """It says nothing about the secret or the token, nor whether a change was applied. It comes to nobody as a reply.
+
+    The next request tries another node first.
+    """
+    cluster = Cluster((ONE, TWO))
+    run = Failed(READ, [status(code, body)], addresses=cluster, error=StoreUnavailableError)
+    assert "https://one:8200, https://two:8200 answered something that is not Vault's API" in str(run.error)
+    assert (run.error.path_only, cluster.order(reads=True)) == (False, (TWO, ONE))
+    Failed(LOGIN, [status(code, body)], error=StoreUnavailableError)
+    Failed(WRITE, [status(code, body)], error=WriteOutcomeUnknownError)
+
+
+def test_refusal_with_data_is_vaults_own():
+    """A deleted version is 404 with its metadata; so is a path of the other version of the engine, with a warning."""
+    assert (
+        Run(READ, [status(404, b'{"request_id": "1", "data": null, "warnings": ["Invalid path"]}')]).reply.status == 404
+    )
 
 
 def test_retry_after_is_honoured():

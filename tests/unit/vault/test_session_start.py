@@ -106,7 +106,7 @@ def test_a_leased_credential_is_no_secret_of_a_version_1_engine(
 
 @pytest.mark.parametrize(
     ("result", "turns"),
-    [(REFUSED, 0), (Reply(200, {}, b"{}"), 1), (Reply(404, {}, b"{}"), 1)],
+    [(REFUSED, 0), (Reply(200, {}, b"{}"), 1), (Reply(404, {}, b'{"errors": []}'), 1)],
 )
 def test_the_care_for_a_token_begins_with_the_first_reply(
     monkeypatch: pytest.MonkeyPatch, result: Reply | HttpFault, turns: int

@@ -322,10 +322,19 @@ def test_second_factor_is_a_wrong_option(tell, answered):
 
 def test_refused_where_the_method_is_mounted_is_not_accepted(tell, answered):
     """Another status of the login's path tells."""
-    send = tell(answered(403, {"errors": ["permission denied"]}), answered(405, {}))
+    send = tell(answered(403, {"errors": ["permission denied"]}), answered(405, {"errors": []}))
     with pytest.raises(VaultAuthenticationError, match="HTTP 403"):
         AppRole(role_id="r", secret_id="s").login(send)
     assert [request.method for request in send.sent] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_page_of_a_gateway_is_no_refusal(tell, answered, status):
+    """It says nothing about the credentials or the method."""
+    send = tell(answered(status, b"<html>"))
+    with pytest.raises(StoreUnavailableError, match="not Vault's API"):
+        AppRole(role_id="r", secret_id="s").login(send)
+    assert len(send.sent) == 1
 
 
 @pytest.mark.parametrize("status", [500, 501])

@@ -178,7 +178,8 @@ def test_each_login_is_signed_with_the_time_that_it_is(sts, log_in, monkeypatch)
 def test_refused_signature_names_the_clock(tell, answered, monkeypatch):
     """Vault says 400 or 403 of all that STS refuses."""
     identify(monkeypatch, {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "canary"})
-    for answers in ([answered(400, {})], [answered(403, {}), answered(405, {})]):
+    refused = {"errors": []}
+    for answers in ([answered(400, refused)], [answered(403, refused), answered(405, refused)]):
         with pytest.raises(VaultAuthenticationError, match=r"does not accept the AWS identity.*clock.*STS endpoint"):
             AWS(role="app").login(tell(*answers))
 
