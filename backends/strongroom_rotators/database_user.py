@@ -89,6 +89,7 @@ class UserRotator:
     ) -> None:
         self._connect = connect
         self._admin = admin
+        self.reads: tuple[str, ...] = () if admin is None else (admin,)
         self._user_key = user_key
         self._password_key = password_key
         self._rules = PasswordRules(length)
@@ -228,7 +229,7 @@ class DatabaseUserRotator(UserRotator):
 
     def _set_password_as(self, admin: str, credentials: CredentialPair, login: UserLogin) -> None:
         """Set the password of a user as the administrator whose secret is at this path."""
-        with self._connect(credentials.new, administrator_of(credentials.read(admin))) as connection:
+        with self._connect(credentials.new, administrator_of(credentials, admin)) as connection:
             self._server.set_password(connection, login, own=False)
 
 
@@ -237,11 +238,16 @@ def login_refused(user: str) -> AuthenticationError:
     return AuthenticationError(None, f"the server refuses the login of {user}", hint="Check the password of this user")
 
 
-def administrator_of(secret: SensitiveDict, default_user: SensitiveStr | None = None) -> UserLogin:
-    """Return the login in the secret of an administrator."""
-    found = read_address(secret)
-    user = found.user or default_user or required_text(secret, user_key_of(secret))
-    return UserLogin(user.reveal(), found.password or required_text(secret, PASSWORD_KEY))
+def administrator_of(credentials: CredentialPair, path: str, default_user: SensitiveStr | None = None) -> UserLogin:
+    """Return the login in the secret of an administrator, whose path errors name."""
+    secret = credentials.read(path)
+    try:
+        found = read_address(secret)
+        user = found.user or default_user or required_text(secret, user_key_of(secret))
+        return UserLogin(user.reveal(), found.password or required_text(secret, PASSWORD_KEY))
+    except InvalidDataError as error:
+        failure = error
+    raise failure.copy(path=path)
 
 
 def with_server(found: DatabaseAddress, host: str | None, port: int | None) -> DatabaseAddress:

@@ -127,7 +127,7 @@ class RedisAclRotator(UserRotator):
     def _administrator(self, credentials: CredentialPair, own: SensitiveDict) -> UserLogin:
         """Return the login that may change the user: the administrator's, or the user's own."""
         if self._admin is not None:
-            return shared.administrator_of(credentials.read(self._admin), self._default_user)
+            return shared.administrator_of(credentials, self._admin, self._default_user)
         # If an attempt before has removed one password already, the other one works.
         logins = [self._login(own), self._login(credentials.new), self._login(credentials.old)]
         return next((login for login in logins if self._accepts(credentials.new, login)), logins[0])

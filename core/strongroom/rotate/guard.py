@@ -35,6 +35,8 @@ class TransactionRotator(ABC):
         self.name = name
         self._path = path
         self._watchdog = Watchdog(plugin, name, "rotator")
+        self.reads: tuple[str, ...] = ()
+        """The paths of the other secrets that the rotator reads."""
 
     @property
     def is_overdue(self) -> bool:
@@ -106,6 +108,7 @@ class GuardedRotator(TransactionRotator):
     def __init__(self, rotator: Rotator, name: str, path: str) -> None:
         super().__init__(rotator, name, path)
         self._rotator = rotator
+        self.reads = self._watchdog.call(path, lambda: answers.as_names(getattr(rotator, "reads", ()), "reads"))
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:
         return self._call("create", answers.as_data, current, known=(current,))

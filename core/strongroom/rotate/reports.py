@@ -41,7 +41,7 @@ def record(
     """
     outcome, name, reason = "done", None, ""
     if error is not None:
-        outcome, name, reason = "failed", type(error).__name__, reason_of(error)
+        outcome, name, reason = "failed", type(error).__name__, reason_of(error, path)
     about = {
         "event": f"rotation.{step}",
         "secret_path": path,
@@ -57,11 +57,12 @@ def record(
     logger.log(level, "Rotation of %s: %s %s%s", shown(path), step, outcome, detail, extra=about)
 
 
-def reason_of(error: StrongroomError) -> str:
-    """Return what happened, in a few words: the reason of a store's error, or the message of another one."""
+def reason_of(error: StrongroomError, path: str) -> str:
+    """Return what happened, in a few words, and where if not at `path`: the reason of a store's error, or a message."""
     if isinstance(error, StoreError):
         place = f"{error.store}: " if error.store else ""
-        return place + (error.reason or error.summary)
+        other = f"{shown(error.path)}: " if error.path and error.path != path else ""
+        return place + other + (error.reason or error.summary)
     return str(error)
 
 
@@ -78,7 +79,7 @@ def undone(path: str, step: str, error: StrongroomError, *, back: bool) -> Rotat
     if back:
         what, end = "Undo of the rotation", "The stored credential works, and the one before does not. To replace it,"
     return RotationError(
-        f"{what} of {shown(path)} failed at step {step} ({reason_of(error)}). {end} "
+        f"{what} of {shown(path)} failed at step {step} ({reason_of(error, path)}). {end} "
         f"run: strongroom rotate {shown(path)}",
         path,
         str(step),
@@ -88,7 +89,7 @@ def undone(path: str, step: str, error: StrongroomError, *, back: bool) -> Rotat
 def unfinished(path: str, step: str, error: StrongroomError, command: str) -> UnfinishedRotationError:
     """Return the error of a rotation that this command finishes."""
     return UnfinishedRotationError(
-        f"Rotation of {shown(path)} stopped at step {step} ({reason_of(error)}). Both credentials stay "
+        f"Rotation of {shown(path)} stopped at step {step} ({reason_of(error, path)}). Both credentials stay "
         f"stored until a login proves one: in the secret, and at {shown(pending_path(path))}. "
         f"Remove the cause, then run: strongroom rotate {command} {shown(path)}",
         path,

@@ -94,6 +94,9 @@ class Rotator(Protocol):
     Every method *must* return or raise within `strongroom.store.remaining()` seconds. Strongroom runs each call in a
     daemon thread, and gives it up at the deadline, unless the class attribute `traits` says `honors_deadline`. A
     rotation whose `apply` was given up is neither undone nor given away while the call still runs.
+
+    An attribute `reads` names the paths that the methods pass to `CredentialPair.read`, if there are any. A rotation
+    does not begin if one of these secrets cannot be read: without it, `apply` could be neither done nor undone.
     """
 
     def create(self, current: SensitiveDict) -> Mapping[str, Value]:

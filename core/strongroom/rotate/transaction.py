@@ -195,6 +195,8 @@ class Transaction:
     ) -> RotationState:
         """Store what `make` returns as the pending value. Nothing outside the store changes."""
         began = time.monotonic()
+        for path in self._rotator.reads:  # without one of them, `apply` could be neither done nor undone
+            self._read(path)
         new = make(secret)
         if (copies := copied_keys(secret.data, new)) is not None:
             key, copy = copies

@@ -8,8 +8,9 @@ import pymysql
 import pytest
 
 from strongroom.errors import ConfigurationError, InvalidDataError
-from strongroom.secret import protect_data
-from strongroom_rotators.database_user import UserLogin
+from strongroom.rotate.spi import CredentialPair
+from strongroom.secret import SensitiveDict, protect_data
+from strongroom_rotators.database_user import UserLogin, administrator_of
 from strongroom_rotators.mysql import MySQLServer, open_mysql
 from strongroom_rotators.postgres import PostgresServer, open_postgres
 from strongroom_rotators.redis_acl import RedisServer, open_redis_acl
@@ -23,6 +24,14 @@ def arguments(server, url, **parts):
     found = server.arguments(protect_data({"url": url, **parts}), LOGIN)
     own = ("application_name", "autocommit", "retry", "user", "username", "password")
     return {key: value for key, value in found.items() if key not in own and "timeout" not in key}
+
+
+def test_a_wrong_secret_of_the_administrator_is_named():
+    credentials = CredentialPair(
+        "app", SensitiveDict(), SensitiveDict(), {"admin": SensitiveDict(user="a")}.__getitem__
+    )
+    with pytest.raises(InvalidDataError, match=r"Invalid data: admin \(the key 'password'"):
+        administrator_of(credentials, "admin")
 
 
 @pytest.mark.parametrize(

@@ -490,3 +490,26 @@ def test_a_failure_before_a_rotation_has_begun_is_an_audit_event_without_an_id(r
     assert [(record.event, record.outcome, record.rotation_id) for record in caplog.records] == [
         ("rotation.create", "failed", "")
     ]
+
+
+def test_secret_that_the_rotator_reads_is_read_before_anything_is_stored(rotating):
+    """Also before the undo of a rotation that is done."""
+    rotating.rotator.reads = ("database/admin",)
+    with pytest.raises(SecretNotFoundError, match="database/admin"):
+        rotating.transaction().rotate()
+    assert rotating.rotator.calls == []
+    assert list(rotating.store.list_entries(f"{PATH}/rotation")) == []
+    rotating.store.write("database/admin", {"password": "p"})
+    done = rotating.transaction().rotate()
+    assert done.step is RotationStep.DONE
+    rotating.store.delete("database/admin")
+    with pytest.raises(SecretNotFoundError, match="database/admin"):
+        rotating.transaction().undo()
+    assert not parse_document(rotating.document, pending_path(PATH)).unfinished
+
+
+def test_failed_step_names_the_other_secret_that_it_could_not_read(rotating):
+    """Such as that of an administrator, which was deleted during the rotation."""
+    rotating.rotator.faults["apply"] = SecretNotFoundError("database/admin", "no store of the chain has it")
+    with pytest.raises(UnfinishedRotationError, match="service: database/admin: no store of the chain has it"):
+        rotating.transaction().rotate()

@@ -113,6 +113,19 @@ def test_a_step_that_fails_is_named_with_the_next_command(command, rotated):
     assert rotated.read(PATH).data["token"] == "canary-token-1"
 
 
+ADMIN = f'[rotation."{PATH}"]\nrotator = "postgres"\nusers = ["app", "app_2"]\nadmin = "database/typo"\n'
+
+
+def test_a_rotation_without_its_administrator_does_not_begin(command, rotated):
+    """A typing error in `admin`: neither the step nor its undo would be possible."""
+    rotated.write(PATH, {"user": "app", "password": "canary", "host": "db.example"})
+    Path("strongroom.toml").write_text(ADMIN)
+    done = command("rotate", PATH)
+    assert done.code == 3
+    assert "Secret not found: database/typo (" in done.err
+    assert list(rotated.list_entries(f"{PATH}/rotation")) == []
+
+
 def test_an_undo_that_fails_has_the_code_of_what_is_partly_done(command, rotated):
     Path("strongroom.toml").write_text(FAILING.replace('["true"]', '["false"]'))
     done = command("rotate", PATH)
