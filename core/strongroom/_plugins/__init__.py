@@ -164,7 +164,8 @@ class ConfiguredPlugin:
             gone = "the working directory is gone: start in one that is there, or give whole paths"
             wrong = f"{self._about.origin}: {gone}"
         except StrongroomError as error:
-            failure = translated(error, None, "", known=() if is_own(self.target) else self._secrets(given))
+            name = self._about.name if self._group == STORES else self._about.plugin
+            failure = translated(error, None, name, known=() if is_own(self.target) else self._secrets(given))
         if fault:
             raise PluginError(fault)
         if isinstance(failure, ConfigurationError):

@@ -504,3 +504,12 @@ def test_error_of_an_opener_quotes_no_secret_option(search_path, fails, said):
     assert said in str(caught.value)
     assert CANARY not in f"{caught.value} {caught.value!r} {caught.value.args}"
     assert fails != "configuration" or "variable STRONGROOM_STORES_CORP_TOKEN: token" in str(caught.value)
+
+
+def test_debug_log_of_an_opener_names_the_store(search_path, caplog):
+    """As an outage at opening does in `--verbose`."""
+    caplog.set_level("DEBUG")
+    search_path.install("corp-secrets", {"corp": "corp_store:open_corp"}, modules={"corp_store": QUOTING})
+    with pytest.raises(StrongroomError):
+        prepare("corp", token=CANARY, fails="login")()
+    assert any(message.startswith("Store corp raised AuthenticationError at ") for message in caplog.messages)
