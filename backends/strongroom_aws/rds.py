@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from strongroom.errors import ConfigurationError
 from strongroom.store import Health, Option, Traits, checked_by
 from strongroom.store.issuer import Issued, IssuingStore, read_rows
-from strongroom_aws.plugin import Region
-from strongroom_aws.service import CREDENTIAL_VARIABLES, Service
+from strongroom_aws.plugin import Region, open_service
+from strongroom_aws.service import CREDENTIAL_VARIABLES
 
 LIFE = 900
 """Seconds for which RDS accepts a token. It ends no connection that a token has opened."""
@@ -23,6 +24,8 @@ def check_rds(*, paths: Mapping[str, Any], **_: object) -> None:
     for path, row in read_rows(paths, ("host", "port", "user"), ("name", "region")).items():
         if texts := [key for key in row if key != "port" and not isinstance(row[key], str)]:
             raise ConfigurationError(f"paths: {path!r}: '{texts[0]}' must be text")
+        if not re.fullmatch(r"[\w.-]+", row["host"]):
+            raise ConfigurationError(f"paths: {path!r}: 'host' must be the name of a host")
         if type(row["port"]) is not int or not 0 < row["port"] < 1 << 16:
             raise ConfigurationError(f"paths: {path!r}: 'port' must be a number from 1 to 65535")
 
@@ -44,11 +47,9 @@ def open_rds(
     boto3 finds the identity: variables, a profile, SSO, a web identity, the role of a pod, a task or an instance.
 
     Raises:
-        ConfigurationError: an option is wrong, or boto3 finds no such profile.
+        ConfigurationError: an option is wrong, or boto3 finds no region or no such profile.
         ImportError: boto3 is not installed. Strongroom names the extra that brings it.
     """
-    import boto3  # type: ignore[import-untyped]  # noqa: F401  # fail now if it is not installed
-
     check_rds(paths=paths)
     return RdsTokens(paths, region, profile)
 
@@ -68,7 +69,7 @@ class RdsTokens(IssuingStore[Mapping[str, Any]]):
         super().__init__(rows)
         self._region = region
         regions = {row.get("region") or region for row in rows.values()}
-        self._services = {each: Service("rds", each, profile, None) for each in regions}
+        self._services = {each: open_service("rds", each, profile, None) for each in regions}
 
     def issue(self, path: str, row: Mapping[str, Any]) -> Issued:
         service = self._services[row.get("region") or self._region]

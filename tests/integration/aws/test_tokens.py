@@ -63,9 +63,8 @@ def test_region_of_a_row_is_preferred(alone):
 
 def test_without_credentials_or_region(alone, monkeypatch):
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    store = open_rds(paths={"db/app": ROW})
     with pytest.raises(ConfigurationError, match="NoRegionError"):
-        store.read("db/app")
+        open_rds(paths={"db/app": ROW})
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     store = open_rds(paths={"db/app": ROW}, region=REGION)
@@ -73,6 +72,19 @@ def test_without_credentials_or_region(alone, monkeypatch):
         store.read("db/app")
     with pytest.raises(AuthenticationError, match="no AWS credentials"):
         store.probe()
+
+
+def test_wrong_settings_are_those_of_the_store(configured, command, monkeypatch):  # noqa: F811
+    """As of the other stores of AWS: the message names it, since a chain may have several."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    done = command("get", "db/app", "password")
+    assert (done.code, "[stores.tokens]: The settings of AWS are wrong (NoRegionError)" in done.err) == (7, True)
+
+
+@pytest.mark.parametrize("host", ["::1", "db:5432", "http://db.example"])
+def test_host_that_is_no_name_is_a_wrong_row(host):
+    with pytest.raises(ConfigurationError, match="paths: 'db/app': 'host' must be the name of a host"):
+        open_rds(paths={"db/app": {**ROW, "host": host}})
 
 
 def test_no_token_is_in_a_log(alone, caplog):
