@@ -58,7 +58,7 @@ def test_a_read_that_fails_does_not_turn_other_paths_to_the_fallback(open_chain,
 
 @pytest.mark.parametrize(("status", "body"), [(404, b"<html>"), (404, b""), (403, b"<html>"), (403, b"")])
 def test_gateway_that_answers_for_the_server_leaves_the_stale_value(fault_server, answered, monkeypatch, status, body):
-    """As an ingress whose backend is gone. What was never read goes on to the next link."""
+    """As an ingress whose backend is gone. A secret that is not cached is read from the next link."""
     monkeypatch.setenv("OTHER_KEY", "from env")
     found = {"data": {"key": "from vault"}, "metadata": {"version": 1, "created_time": "2026-01-02T03:04:05Z"}}
     fault_server.answers[:] = [answered(200, {"lease_duration": 0, "data": found})]
