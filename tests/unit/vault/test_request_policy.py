@@ -200,7 +200,7 @@ def test_a_write_that_may_have_been_applied_is_not(code):
 @pytest.mark.parametrize("code", [401, 403, 404, 405])
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"message": "no Route matched with those values"}'])
 def test_refusal_of_a_gateway_is_an_outage(code, body):
-    """It says nothing about the secret or the token, nor whether a change was applied. So it is not returned as a reply.
+    """It says nothing about the secret or the token, nor whether a change was applied. So it is no reply.
 
     The next request tries another node first.
     """
