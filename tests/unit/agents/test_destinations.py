@@ -127,8 +127,8 @@ def test_a_tunnel_that_the_proxy_of_the_company_refuses_has_a_reason_of_ours():
     with Refusing(0, refuses=True) as server:
         proxy = CompanyProxy(server.url)
         with pytest.raises(OSError, match=r"^Strongroom: the company's proxy refused the tunnel with 407$"):
-            proxy.open_tunnel("::1", 443)
-    assert server.targets == ["[::1]:443"]
+            proxy.open_tunnel("api.example.com", 443)
+    assert server.targets == ["api.example.com:443"]
 
 
 def test_a_server_that_is_no_proxy_is_told():
