@@ -47,7 +47,8 @@ class Guarded:
 
     def accepts(self, name, password):
         host = f"127.0.0.1:{self.postgres.port}"
-        right = is_valid(password, CREDENTIALS["aws_secret_access_key"], host=host, user=name.removeprefix("cn="))
+        user, key = name.removeprefix("cn="), CREDENTIALS["aws_secret_access_key"]
+        right = is_valid(password, key, host=host, user=user, life=LIFE)
         if right:
             self.tokens[password] = None
         return right
@@ -111,7 +112,7 @@ def test_no_transaction_fails_while_tokens_end(kind, database, manager):
 def test_a_token_is_refused_after_its_end(database, manager):
     token = manager.get_secret(PATH, "password").reveal()
     assert database.postgres.lets_in(database.user, token)
-    wait_until(lambda: time.time() >= token_ends(token))
+    wait_until(lambda: time.time() >= token_ends(token, LIFE))
     assert not database.postgres.lets_in(database.user, token)
     assert database.postgres.lets_in(database.user, manager.get_secret(PATH, "password").reveal())
 

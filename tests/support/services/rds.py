@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, urlsplit
 
 
-def token_ends(token: str) -> float:
-    """Return the end of a token, as Unix time."""
+def token_ends(token: str, life: int = 900) -> float:
+    """Return the end of a token on a server that accepts one for `life` seconds, as Unix time."""
     words = dict(parse_qsl(urlsplit(f"https://{token}").query))
     began = datetime.strptime(words["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return began.timestamp() + int(words["X-Amz-Expires"])
+    return began.timestamp() + min(life, int(words["X-Amz-Expires"]))
 
 
-def is_valid(token: str, secret_key: str, *, host: str, user: str) -> bool:
-    """Return True if this user may log in with the token to this host now.
+def is_valid(token: str, secret_key: str, *, host: str, user: str, life: int = 900) -> bool:
+    """Return True if this user may log in with the token to this host now, which accepts one for `life` seconds.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html.
     """
@@ -34,4 +34,4 @@ def is_valid(token: str, secret_key: str, *, host: str, user: str) -> bool:
     for word in scope.split("/"):
         key = hmac.digest(key, word.encode(), "sha256")
     expected = hmac.digest(key, text.encode(), "sha256").hex()
-    return hmac.compare_digest(signature, expected) and time.time() < token_ends(token)
+    return hmac.compare_digest(signature, expected) and time.time() < token_ends(token, life)
