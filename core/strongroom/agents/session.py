@@ -213,14 +213,17 @@ class Exchange:
             is_free = session.observed is not None and not self._covering  # as it is if nobody looks into it
             self._found = found = {} if is_free else placeholders_in(head, values.known)
             allowing = [] if is_free else allowing_rules(self._covering, found.values(), head)
+            self._signs = next((rule for rule in found.values() if rule.sign), None)
             replaced = {
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
             }
             narrowed = _narrowed(head, self._covering) if self._is_searched else head
+            if (signs := self._signs) is not None and narrowed.header("range") != head.header("range"):
+                reason = "Another rule has a key for this host, so that none of its answers may come in parts"
+                raise Refusal(403, reason, signs.name)  # clients of S3 would write the whole in the place of a part
             self.head = replace_head(narrowed.without("te", "sec-websocket-extensions"), replaced)
             format_ = body_format(head)
             self._bodies = [rule for rule in allowing if format_ and body_fields(rule)]
-            self._signs = next((rule for rule in found.values() if rule.sign), None)
             has_method = format_ == "form" and any(rule.methods for rule in self._covering)
             self.needs_body = bool(self._bodies or has_method or (self._signs and needs_payload(head)))
             length = head.header("content-length")
@@ -388,7 +391,7 @@ def _narrowed(head: RequestHead, rules: Iterable[RuleConfig]) -> RequestHead:
     need a limit for bombs. The lengths of compressed parts would tell a worker whether its text repeats a part of one.
 
     A host that only gets signatures may answer in parts: it has no key to repeat, and clients of S3 download large
-    objects in parts. They write a whole answer in the place of each part.
+    objects in parts.
     """
     head = head.with_header("accept-encoding", "identity")
     gets_values = any(rule.path and not rule.sign for rule in rules)

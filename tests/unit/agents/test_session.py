@@ -255,7 +255,12 @@ def test_a_part_is_asked_for_where_the_host_only_gets_signatures(secrets, store)
     signing = rule("deploy", secret="cloud/deploy#", sign="aws4")
     expected = (*NARROWED[:2], ("accept-encoding", "identity"))
     assert session(secrets, signing).begin(head(*NARROWED)).head.headers == expected
-    assert session(secrets, signing, rule()).begin(head(*NARROWED)).head.headers == expected[2:]
+    both = session(secrets, signing, rule())
+    assert both.begin(head(*NARROWED)).head.headers == expected[2:]
+    key = both.placeholder("deploy")
+    signature = f"AWS4-HMAC-SHA256 Credential={key}/20260101/r/s/aws4_request, SignedHeaders=host, Signature={'0' * 64}"
+    with pytest.raises(Refusal, match="may come in parts"):
+        both.begin(head(*NARROWED, ("Authorization", signature)))
 
 
 def test_an_extension_of_a_websocket_is_not_asked_for(secrets):
