@@ -153,10 +153,14 @@ def is_unleased(reply: Reply) -> bool:
 def is_foreign(reply: Reply) -> bool:
     """Return True for a refusal that is not Vault's, such as the page of a gateway without a backend.
 
-    Vault's own is a JSON object with `errors`, or with `data`: a deleted version, or a path of another version of the
-    engine (measured on OpenBao 2.7.2).
+    Vault's own is a JSON object with texts as its `errors`, or with `data`: a deleted version, or a path of another
+    version of the engine (measured on OpenBao 2.7.2).
     """
-    return reply.status in _REFUSED and (document(reply) or {}).keys().isdisjoint({"errors", "data"})
+    if reply.status not in _REFUSED:
+        return False
+    found: Mapping[str, Any] = document(reply) or {}
+    errors = found.get("errors")
+    return "data" not in found and not (isinstance(errors, list) and all(isinstance(text, str) for text in errors))
 
 
 def malformed(path: str | None, location: str) -> StoreUnavailableError:

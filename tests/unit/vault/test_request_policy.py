@@ -198,7 +198,16 @@ def test_a_write_that_may_have_been_applied_is_not(code):
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 405])
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"message": "no Route matched with those values"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"message": "no Route matched with those values"}',
+        b'{"errors": [{"title": "no route"}]}',
+    ],
+)
 def test_refusal_of_a_gateway_is_an_outage(code, body):
     """It says nothing about the secret or the token, nor whether a change was applied. So it is no reply.
 
