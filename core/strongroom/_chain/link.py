@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 
+_OPEN = nullcontext()
+"""Surrounds the read of a store that is open."""
+
 
 class Link:
     """A store's position in the chain, with its policy and its cache.
@@ -151,7 +154,7 @@ class Link:
 
     def _opening_for(self, path: str) -> AbstractContextManager[None]:
         """Let the store know the first path, if it is opened for it: it may save a request."""
-        return nullcontext() if self.connection.store is not None else opening_for(path)
+        return _OPEN if self.connection.store is not None else opening_for(path)
 
     def query_cached(self, path: str, key: str | None, request: ReadRequest) -> Result | None:
         """Return the result of `query` if the cache in memory has the value, and it is current; else None.
