@@ -129,8 +129,10 @@ class Transfers(Generic[_K]):
         due = self._multi.timeout()  # in milliseconds; negative for none
         limit = min(max(limit, 0.0), _LONGEST_POLL)
         reads, writes, _ = self._multi.fdset()
-        sockets = (easy.getinfo(pycurl.ACTIVESOCKET) for easy in self._running)
-        unlisted = [socket for socket in sockets if socket > _HIGHEST_LISTED]
+        unlisted: list[int] = []
+        if len({*reads, *writes}) < len(self._running):
+            sockets = (easy.getinfo(pycurl.ACTIVESOCKET) for easy in self._running)
+            unlisted = [socket for socket in sockets if socket > _HIGHEST_LISTED]
         if unlisted or not (reads or writes):
             limit = min(limit, _BLIND_POLL)
         poll = select.poll()
