@@ -94,7 +94,7 @@ def test_upstream_that_leaves_at_once_ends_the_connection(operator_of):
         with operator_of(rule([host])).worker() as door:
             connection, _, _ = door.ask(host)
             listener.accept()[0].close()
-            ends = contextlib.suppress(ssl.SSLError)  # a timeout is none
+            ends = contextlib.suppress(ssl.SSLError)  # not a timeout, which is an OSError
             with connection, ends, door.tls.wrap_socket(connection, server_hostname="localhost") as tunnel:
                 tunnel.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 assert read_answer(tunnel).startswith(b"HTTP/1.1 502 ")

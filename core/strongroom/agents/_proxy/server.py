@@ -303,7 +303,8 @@ class Addon:
         response.headers = flows.encoded(headers)
         response.data.reason = status_codes.RESPONSES.get(response.status_code, "").encode("ascii")
         response.stream = partial(self._redact, flow, exchange)
-        if response.http_version == "HTTP/1.0":  # it would go on with HTTP/1.0, which shows no difference if cut short
+        # A client would go on with HTTP/1.0, in which an answer that is cut short looks whole.
+        if response.http_version == "HTTP/1.0":
             response.http_version = "HTTP/1.1"
             response.headers["connection"] = "close"
         is_chunked = "content-length" not in response.headers and flow.request.http_version == "HTTP/1.1"
