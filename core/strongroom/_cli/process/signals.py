@@ -63,7 +63,8 @@ class SignalArrival:
             self._stack.callback(os.close, end)
             os.set_blocking(end, False)
         self._stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
-        self._stack.callback(signal.signal, signal.SIGCHLD, signal.signal(signal.SIGCHLD, lambda *_: None))
+        if not callable(signal.getsignal(signal.SIGCHLD)):
+            signal.signal(signal.SIGCHLD, lambda *_: None)  # it stays: Python prints an error for one that is gone
         self._stack.callback(
             signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         )

@@ -52,6 +52,13 @@ def test_what_can_be_read_is_told_from_a_signal_and_from_the_end_of_the_time(pip
             assert arrival.readable(SignaledDescriptor(reader, signal.SIGHUP), LONG)
 
 
+def test_the_end_of_a_child_at_the_end_of_the_block_has_a_handler():
+    """Python prints an error for a signal whose handler is gone when it would run."""
+    with SignalArrival():
+        pass
+    assert callable(signal.getsignal(signal.SIGCHLD))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_end_of_a_long_command_is_not_lost(number, monkeypatch):
     """`rotate run` and `export --watch` wait for it, for a minute or without a limit."""
