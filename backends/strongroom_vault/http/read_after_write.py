@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Final
 from urllib.parse import quote
 
 from strongroom.store import fork_safe_lock
+from strongroom.store.deadline import scoped
 
 INDEX: Final = "X-Vault-Index"
 INCONSISTENT: Final = "X-Vault-Inconsistent"
@@ -29,14 +29,9 @@ _KV2_VIEWS: Final = frozenset({"data", "metadata", "delete", "undelete", "destro
 _active_alone: ContextVar[bool] = ContextVar("strongroom_vault_active_alone", default=False)
 
 
-@contextmanager
-def reads_from_active_node() -> Iterator[None]:
+def reads_from_active_node() -> AbstractContextManager[None]:
     """Let the active node, which has the newest state, answer the requests of the block."""
-    token = _active_alone.set(True)
-    try:
-        yield
-    finally:
-        _active_alone.reset(token)
+    return scoped(_active_alone, value=True)
 
 
 def is_from_active_node() -> bool:

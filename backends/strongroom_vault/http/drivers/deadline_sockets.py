@@ -9,14 +9,15 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strongroom.store import in_daemon, remaining
+from strongroom.store.deadline import scoped
 from strongroom_vault.http.drivers.driver import Liveness
 
 if TYPE_CHECKING:
@@ -31,14 +32,9 @@ _SHORTEST = 0.001  # a socket takes 0 for non-blocking mode
 _liveness: ContextVar[Liveness | None] = ContextVar("strongroom_vault_liveness", default=None)
 
 
-@contextmanager
-def checked(liveness: Liveness | None) -> Iterator[None]:
+def checked(liveness: Liveness | None) -> AbstractContextManager[None]:
     """Within the block, check the server while its reply is missing. A connection is made before the first check."""
-    token = _liveness.set(liveness)
-    try:
-        yield
-    finally:
-        _liveness.reset(token)
+    return scoped(_liveness, liveness)
 
 
 def _left() -> float:
