@@ -209,7 +209,7 @@ def test_a_write_that_may_have_been_applied_is_not(code):
     ],
 )
 def test_refusal_of_a_gateway_is_an_outage(code, body):
-    """It says nothing about the secret or the token, nor whether a change was applied. So it is no reply.
+    """It says nothing about the secret or the token, nor whether a change was applied. So it is not a reply.
 
     The next request tries another node first.
     """
