@@ -170,8 +170,8 @@ def echo(code: int = 400) -> Fault:
     def fault(exchange: Exchange) -> None:
         request = exchange.request
         token = request.headers.get("x-vault-token", "none")
-        echoed = {"errors": [token, request.target, request.body.decode(errors="replace"), request.headers]}
-        content = json.dumps(echoed).encode()
+        texts = (token, request.target, request.body.decode(errors="replace"), str(request.headers))  # as Vault's are
+        content = json.dumps({"errors": texts}).encode()
         head = f"HTTP/1.1 {code} {token}\r\nX-Echo: {token}\r\nRetry-After: {token}\r\nContent-Length: {len(content)}"
         exchange.send(head.encode() + b"\r\n\r\n" + content)
 
