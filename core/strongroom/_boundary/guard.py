@@ -179,7 +179,11 @@ class GuardedStore:
         return value
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
-        """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads."""
+        """Yield each path once, with its secret or its own error; one by one if the store has no bulk reads.
+
+        Raises:
+            StoreError: the batch as a whole failed or was given up, which counts for each path that is left.
+        """
         return self._many("read_many", ((path,) for path in paths))
 
     def list_entries(self, prefix: str = "") -> Iterator[str]:
