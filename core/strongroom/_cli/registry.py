@@ -18,78 +18,76 @@ _PACKAGE = "strongroom._cli"
 
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Read": {
-        "get": "get:get_command",
-        "list": "list:list_command",
-        "explain": "explain:explain_command",
-        "run": "run:run_command",
-        "inject": "inject:inject_command",
-        "export": "export:export_command",
+        "get": "read.get:get_command",
+        "list": "read.list:list_command",
+        "explain": "read.explain:explain_command",
+        "run": "read.run:run_command",
+        "inject": "read.inject:inject_command",
+        "export": "read.export:export_command",
     },
     "Write": {
-        "set": "set:set_command",
-        "delete": "delete:delete_command",
-        "generate": "generate:generate_command",
+        "set": "write:set_command",
+        "delete": "write:delete_command",
+        "generate": "write:generate_command",
     },
     "Versions": {
-        "history": "history:history_command",
-        "diff": "diff:diff_command",
-        "rollback": "history:rollback_command",
-        "undelete": "history:undelete_command",
-        "destroy": "history:destroy_command",
+        "history": "versions.history:history_command",
+        "diff": "versions.diff:diff_command",
+        "rollback": "versions.history:rollback_command",
+        "undelete": "versions.history:undelete_command",
+        "destroy": "versions.history:destroy_command",
     },
     "Rotate": {
         "rotate": "rotate:rotate_command",
-        "keys": "keys:keys_command",
+        "keys": "rotate:keys_command",
     },
     "Helper": {
-        "helper": "helper:helper_command",
+        "helper": "helper.helper:helper_command",
     },
     "Agents": {
-        "agent": "agent:agent_command",
-        "mcp": "mcp:mcp_command",
+        "agent": "agents.agent:agent_command",
+        "mcp": "agents.mcp:mcp_command",
     },
     "Migrate": {
-        "migrate": "migrate:migrate_command",
-        "copy": "copy:copy_command",
-        "mapping": "mapping:mapping_command",
+        "migrate": "migrate.migrate:migrate_command",
+        "copy": "migrate.copy:copy_command",
+        "mapping": "migrate.mapping:mapping_command",
     },
     "Diagnose": {
-        "check": "check:check_command",
-        "doctor": "doctor:doctor_command",
-        "status": "status:status_command",
-        "ui": "ui:ui_command",
+        "check": "diagnose.check:check_command",
+        "doctor": "diagnose.doctor:doctor_command",
+        "status": "diagnose.status:status_command",
+        "ui": "diagnose.ui:ui_command",
     },
     "Scan": {
-        "scan": "scan:scan_command",
+        "scan": "scan.scan:scan_command",
     },
     "Maintain": {
-        "audit": "audit:audit_command",
-        "cache": "cache:cache_command",
+        "audit": "maintain.audit:audit_command",
+        "cache": "maintain.cache:cache_command",
     },
     "Configure": {
-        "config": "config:config_command",
-        "trust": "trust:trust_command",
-        "types": "types:types_command",
-        "import-config": "import_config:import_command",
-        "completion": "completion:completion_command",
+        "config": "configure.config:config_command",
+        "trust": "configure.trust:trust_command",
+        "types": "configure.types:types_command",
+        "import-config": "configure.import_config:import_command",
+        "completion": "configure.completion:completion_command",
     },
     "Plugins": {
-        "stores": "stores:stores_command",
-        "plugins": "plugins:plugins_command",
-        "new-plugin": "new_plugin:new_plugin_command",
+        "stores": "plugins.stores:stores_command",
+        "plugins": "plugins.plugins:plugins_command",
+        "new-plugin": "plugins.new_plugin:new_plugin_command",
     },
 }
 """Built-in commands by the group under which `strongroom --help` lists them: name -> MODULE:ATTRIBUTE.
 
-The module is in the folder of that name.
+The module is in the folder of the group's name, or is the only one of the group and has its name.
 """
 
 PLUGIN_GROUP = "Plugins"
 """Group of the commands that plugins add."""
 
-_BUILT_IN = {
-    name: f"{group.lower()}.{target}" for group, commands in GROUPS.items() for name, target in commands.items()
-}
+_BUILT_IN = {name: target for commands in GROUPS.values() for name, target in commands.items()}
 
 _LONGEST_LOAD = 1.0
 """Seconds that a list of the commands waits for the module of a plugin."""

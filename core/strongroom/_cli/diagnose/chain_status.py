@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from strongroom._cli.maintain.cache import cache_document
-from strongroom._cli.rotate.rotate import rotation_document
+from strongroom._cli.rotate import rotation_document
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom.agents.session_log import RecordedSession, recorded_sessions
 from strongroom.errors import Check, MigrationError, StrongroomError

@@ -13,7 +13,7 @@ from strongroom._cli.diagnose import findings
 from strongroom._cli.exit_codes import ExitCode, code_of_all
 from strongroom._cli.options import Invocation, current, json_option, offline_options, read_duration
 from strongroom._cli.read import secret_variables
-from strongroom._cli.rotate.rotate import rotation_condition, rotation_document
+from strongroom._cli.rotate import rotation_condition, rotation_document
 from strongroom._cli.terminal import output
 from strongroom.errors import MissingFileError, StoreError
 from strongroom.required_secrets import Rounds

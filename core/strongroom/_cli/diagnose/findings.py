@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom import _plugins as plugins
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.read import secret_variables
-from strongroom._cli.rotate.rotate import needs_attention, rotation_condition, rotation_statuses
+from strongroom._cli.rotate import needs_attention, rotation_condition, rotation_statuses
 from strongroom._cli.terminal import confirmation, output
 from strongroom._config import SecretConfig
 from strongroom._plugins.option_values import check_written

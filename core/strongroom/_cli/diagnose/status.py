@@ -21,7 +21,7 @@ from strongroom._cli.diagnose.doctor import advised
 from strongroom._cli.diagnose.monitor import Monitor
 from strongroom._cli.exit_codes import code_of_all
 from strongroom._cli.options import Invocation, current, json_option
-from strongroom._cli.rotate.rotate import rotation_condition
+from strongroom._cli.rotate import rotation_condition
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.output import Cell, counted, joined, state
 from strongroom.errors import CheckState, shown

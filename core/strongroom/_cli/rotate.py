@@ -1,4 +1,4 @@
-"""`strongroom rotate`: rotate a secret, and look after rotations. Also their status, for the group Diagnose."""
+"""Commands of the group Rotate: `rotate` with its subcommands, and `keys`. Also the status of rotations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from strongroom._cli import options
 from strongroom._cli.exit_codes import code_of_all
-from strongroom._cli.options import Invocation, complete, current, json_option, yes_option
+from strongroom._cli.options import Invocation, complete, current, json_option, path_argument, yes_option
 from strongroom._cli.process.signals import until_ended
 from strongroom._cli.terminal import output
 from strongroom._cli.terminal.confirmation import confirm, production_reasons
@@ -197,6 +197,31 @@ def run_command(invocation: Invocation, *, once: bool, interval: float, as_json:
             }
         )
     click.get_current_context().exit(code_of_all(outcome.error for outcome in outcomes if outcome.error is not None))
+
+
+@click.command("keys")
+@path_argument
+@json_option("Print a JSON object with the ids.")
+@current
+def keys_command(invocation: Invocation, path: str, *, as_json: bool) -> None:
+    """Print the ids of the keys in a keyset of encrypted columns, and what each one does.
+
+    One key encrypts, and all decrypt. During the grace time of a rotation the former key encrypts, and the new one is
+    listed as next. No key is printed. The keyset is read past the cache.
+
+    Example: strongroom keys columns/customer
+    """
+    from strongroom.encryption import Keyset
+
+    with invocation.open() as secrets:
+        found = secrets.resolve(path, fresh=True)
+    keyset = Keyset.parse(found.value if isinstance(found.value, dict) else {}, path)
+    if as_json:
+        ids = {"encrypting": keyset.encrypting, "primary": keyset.primary, "previous": keyset.previous}
+        output.write_document({"path": path, "store": found.store, **ids, "keys": sorted(keyset.keys)})
+        return
+    uses = dict.fromkeys(sorted(keyset.keys), "decrypts") | {keyset.primary: "next", keyset.encrypting: "encrypts"}
+    output.write_listing(("key", "use"), list(uses.items()), caption=f"{shown(path)} from {found.store}")
 
 
 @contextmanager

@@ -1,1 +1,0 @@
-"""Command of the group Rotate."""

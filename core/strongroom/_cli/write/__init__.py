@@ -1,1 +1,0 @@
-"""Commands of the group Write: set, delete and generate."""
