@@ -74,7 +74,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "completion": "configure.completion:completion_command",
     },
     "Plugins": {
-        "stores": "plugins.stores:stores_command",
+        "stores": "plugins.plugins:stores_command",
         "plugins": "plugins.plugins:plugins_command",
         "new-plugin": "plugins.new_plugin:new_plugin_command",
     },
