@@ -14,8 +14,7 @@ from strongroom.store.option import named_contents
 from strongroom_aws.limits import Tags
 from strongroom_aws.parameter_store.key_layout import ParameterKeys
 from strongroom_aws.parameter_store.secret_layout import ParameterSecrets
-from strongroom_aws.secrets_manager.store import SecretsManagerStore, WriteOptions
-from strongroom_aws.secrets_manager.versioned_store import VersionedSecretsManagerStore
+from strongroom_aws.secrets_manager.store import SecretsManagerStore, VersionedSecretsManagerStore, WriteOptions
 from strongroom_aws.service import Service
 
 _FILES = (("AWS_CONFIG_FILE", "~/.aws/config"), ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))

@@ -16,9 +16,8 @@ from strongroom.secret import SensitiveStr, Value
 from strongroom.store import Health
 from strongroom.store.one_value import as_json, size_of
 from strongroom_aws.errors import malformed
-from strongroom_aws.health import health
 from strongroom_aws.limits import MAX_STANDARD, below, check_parameter_name
-from strongroom_aws.service import Service, listed, pages
+from strongroom_aws.service import Service, health, listed, pages
 
 PAGE = 10
 """Parameters in one request that reads or deletes."""

@@ -3,7 +3,7 @@
 import pytest
 
 from strongroom.errors import AuthenticationError, CheckState, StoreUnavailableError
-from strongroom_aws.health import health
+from strongroom_aws.service import health
 from support.vault import faults
 
 pytestmark = pytest.mark.long
