@@ -1,6 +1,7 @@
-"""etcd's JSON gateway: endpoints, the login, and the deadline.
+"""etcd's JSON gateway: endpoints, the login, the deadline, and errors.
 
-The gateway is described at https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/.
+The gateway is described at https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/. Errors are told by their codes and
+constant messages; no other text of a reply is used.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from strongroom.errors import (
     AuthenticationError,
+    PermissionDeniedError,
     SecretTooLargeError,
     StoreError,
     StoreUnavailableError,
@@ -22,7 +24,6 @@ from strongroom.errors import (
 )
 from strongroom.store import remaining, time_limit
 from strongroom.store.calls import Caller, Fate, Fault
-from strongroom_etcd.errors import AUTH_DISABLED, Reply, refusal, unreachable
 
 MAX_REPLY = 8 << 20
 """The largest reply in bytes."""
@@ -142,10 +143,10 @@ class Gateway:
     def _answer(self, endpoint: str, operation: str, content: bytes) -> Mapping[str, Any]:
         reply = self._exchange(endpoint, operation, content)
         if not reply.is_etcd:
-            raise refusal(reply)
+            raise _refusal(reply)
         return reply.body
 
-    def _exchange(self, endpoint: str, operation: str, content: bytes) -> Reply:
+    def _exchange(self, endpoint: str, operation: str, content: bytes) -> _Reply:
         """Return the reply of one endpoint. If it refuses the token, log in again once."""
         token = self._valid_token(endpoint, None)
         reply = self._post(endpoint, operation, content, token)
@@ -179,14 +180,14 @@ class Gateway:
         token = reply.body.get("token")
         if reply.is_etcd and isinstance(token, str) and token:
             return token
-        if reply.message == AUTH_DISABLED:
+        if reply.message == _AUTH_DISABLED:
             return ""
-        refused = refusal(reply)
+        refused = _refusal(reply)
         if reply.status == 400 and type(refused.error) is StoreError:
             raise Fault(AuthenticationError(None, "login refused"))
         raise _LoginFault(refused.error, refused.fate)
 
-    def _post(self, endpoint: str, operation: str, content: bytes, token: str | None) -> Reply:
+    def _post(self, endpoint: str, operation: str, content: bytes, token: str | None) -> _Reply:
         """Send one request and return its reply.
 
         httpx has a timeout for each operation of a socket and none for the whole, so a server that drips its headers is
@@ -211,9 +212,9 @@ class Gateway:
                     if remaining() <= 0:
                         raise httpx.ReadTimeout("")
         except httpx.HTTPError as error:
-            fault = unreachable(error, endpoint)
+            fault = _unreachable(error, endpoint)
         else:
-            return Reply(response.status_code, _object(bytes(received)))
+            return _Reply(response.status_code, _object(bytes(received)))
         raise fault
 
 
@@ -232,3 +233,98 @@ def _object(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+# --- replies and errors -----------------------------------------------------------------------------------------------
+
+_LOGIN = "Check `username` and `password`: `etcdctl --user NAME user get NAME` tries them"
+_GRANT = "Grant the user's role readwrite on this key: `etcdctl role grant-permission`"
+_FULL = "Compact and defragment it, then run `etcdctl alarm disarm`"
+_REACH = "Check the endpoint, and that etcd serves its JSON gateway there"
+_NO_USER = "etcdserver: user name is empty"
+_TOKEN_ERRORS = {_NO_USER, "etcdserver: invalid auth token", "etcdserver: revision of auth store is old"}
+"""A token expired, was made before a change of users or roles, or belongs to a time without authentication."""
+
+_AUTH_DISABLED = "etcdserver: authentication is not enabled"
+
+_KINDS: dict[str, tuple[type[StoreError], str, str]] = {
+    _NO_USER: (AuthenticationError, "it requires a user", "Set `username` and `password`"),
+    "etcdserver: authentication failed, invalid user ID or password": (AuthenticationError, "login refused", _LOGIN),
+    "etcdserver: invalid auth token": (AuthenticationError, "token refused", _LOGIN),
+    "etcdserver: revision of auth store is old": (AuthenticationError, "token refused", _LOGIN),
+    "etcdserver: permission denied": (PermissionDeniedError, "", _GRANT),
+    "etcdserver: request is too large": (SecretTooLargeError, "more than etcd's --max-request-bytes", ""),
+    "etcdserver: too many requests": (StoreUnavailableError, "too many requests", "Send fewer requests"),
+    "etcdserver: mvcc: database space exceeded": (StoreError, "its database is full", _FULL),
+}
+"""Class, reason and hint for messages of etcd 3.5.
+
+They are constants of its API: https://github.com/etcd-io/etcd/blob/v3.5.16/api/v3rpc/rpctypes/error.go
+"""
+
+_CODES: dict[int, tuple[type[StoreError], str, str]] = {
+    7: (PermissionDeniedError, "", _GRANT),
+    8: (SecretTooLargeError, "more than etcd receives in one request", ""),
+    16: (AuthenticationError, "token refused", _LOGIN),
+}
+"""The same for codes of gRPC, for other messages."""
+
+
+class _Reply(NamedTuple):
+    """A reply of the gateway: its HTTP status, and its JSON object, which is empty if the body has another form."""
+
+    status: int
+    body: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Reply({self.status})"
+
+    @property
+    def message(self) -> object:
+        """The error's message."""
+        return self.body.get("message")
+
+    @property
+    def is_etcd(self) -> bool:
+        """Whether etcd answered a call; otherwise it is an error or another server."""
+        return self.status == 200 and isinstance(self.body.get("header"), dict)
+
+    @property
+    def refuses_token(self) -> bool:
+        """Whether another login may help."""
+        return self.body.get("code") == 16 or self.message in _TOKEN_ERRORS
+
+
+def _refusal(reply: _Reply) -> Fault:
+    """Return the fault for a reply that is not a success."""
+    code, message = reply.body.get("code"), reply.message
+    known = _KINDS.get(message) if isinstance(message, str) else None
+    if known is None and isinstance(code, int) and reply.status in {401, 403, 429}:
+        known = _CODES.get(code)
+    if known is not None:
+        kind, reason, hint = known
+        fate = Fate.THROTTLED if kind is StoreUnavailableError else Fate.ANSWERED
+        return Fault(kind(None, reason or f"HTTP {reply.status}", hint=hint), fate)
+    if reply.status >= 500:
+        reason = f"etcd has no quorum, or is overloaded (HTTP {reply.status})"
+        return Fault(StoreUnavailableError(None, reason), Fate.FAILED)
+    if not isinstance(code, int) or code == 5:  # a gateway that is disabled answers 404
+        reason = f"the server is not etcd's gateway (HTTP {reply.status})"
+        return Fault(StoreUnavailableError(None, reason, hint=_REACH), Fate.ODD)
+    return Fault(StoreError(None, f"etcd refused the request (HTTP {reply.status}, code {code})"))
+
+
+def _unreachable(error: Exception, endpoint: str) -> Fault:
+    """Return the fault for an exception of httpx."""
+    import httpx
+
+    reason, cause = type(error).__name__, error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = f"its certificate is not trusted: {cause.verify_message}"
+        elif isinstance(cause, ssl.SSLError) and cause.reason:
+            reason = f"TLS failed: {cause.reason}"
+        cause = cause.__cause__ or cause.__context__
+    unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+    fate = Fate.UNSENT if isinstance(error, unsent) else Fate.FAILED
+    return Fault(StoreUnavailableError(None, f"{endpoint}: {reason}"), fate)

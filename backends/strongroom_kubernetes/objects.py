@@ -28,8 +28,7 @@ from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveStr, Value, Version, protect_data
 from strongroom.store import Health, Option, VersionInfo, checked_by, required_paths
 from strongroom.store.concurrency import read_each
-from strongroom_kubernetes.api_server import METADATA_LIST, ApiServer, member
-from strongroom_kubernetes.errors import malformed
+from strongroom_kubernetes.api_server import METADATA_LIST, ApiServer, malformed, member
 
 _ANY: Final = object()
 """The expected version of a write without check-and-set."""

@@ -21,7 +21,7 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.store.calls import Fate
-from strongroom_kubernetes.errors import fault_of
+from strongroom_kubernetes.api_server import fault_of
 from strongroom_kubernetes.objects import open_kubernetes_api
 from support.vault.faults import reply
 
