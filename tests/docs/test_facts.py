@@ -54,7 +54,7 @@ FACTS = [
     ("A `close` has {} before it continues", "strongroom.store.concurrency:CLOSE_LIMIT"),
     # Vault and OpenBao
     ("Threads have at most {} connections to one address", "strongroom_vault.http.drivers.curl_driver:MAX_CONNECTIONS"),
-    ("A batch sends up to {} requests at once", "strongroom_vault.http.drivers.bulk:AT_ONCE"),
+    ("A batch sends up to {} requests at once", "strongroom_vault.http.drivers.driver:AT_ONCE"),
     ("the Vault store reads {} secrets at a time", "strongroom_vault.store.kv:_BATCH"),
     ("a warning if it differs by more than {}", "strongroom_vault.store.health:_MOST_SKEW"),
     ("and tries again after {}, then", "strongroom_vault.session.lifetime:_FIRST_RETRY"),

@@ -34,8 +34,8 @@ from strongroom.secret import Secret
 from strongroom.store import time_limit
 from strongroom_vault.errors import VaultConnectionError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers import bulk, new_driver
-from strongroom_vault.http.drivers.bulk import AT_ONCE
+from strongroom_vault.http.drivers import new_driver
+from strongroom_vault.http.drivers.driver import AT_ONCE
 from strongroom_vault.http.messages import HttpRequest
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.request_policy import exchange
@@ -377,7 +377,7 @@ def test_a_change_that_never_arrived_is_repeated(request, opened, proxy, version
 
 def test_a_batch_that_was_kept_from_running_goes_on(opened, kv2, monkeypatch):
     """As on a busy machine: nothing more is begun late within a call for answers, but something always is."""
-    monkeypatch.setattr(bulk, "_FRESH", -1.0)
+    monkeypatch.setattr("strongroom_vault.http.drivers.driver._FRESH", -1.0)
     front = opened(kv2)
     assert len(list(front.write_many((f"p{n}", {"k": "v"}) for n in range(40)))) == 40
     with time_limit(LONG):

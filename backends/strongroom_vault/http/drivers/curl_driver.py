@@ -15,8 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from strongroom.errors import StoreError
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers.bulk import run_many
-from strongroom_vault.http.drivers.driver import Driver
+from strongroom_vault.http.drivers.driver import Driver, run_many
 from strongroom_vault.http.drivers.pool import Idle, Pool
 from strongroom_vault.http.messages import NO_FREE_CONNECTION, HttpFault, Reply, SendStep, Start, Steps
 from strongroom_vault.http.tls import TLSSettings
@@ -120,7 +119,7 @@ ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept))  # so that the end of the pr
 
 
 class _CurlBatch(Generic[_K]):
-    """The exchanges of one batch, on connections of its own; see `bulk.Batch`."""
+    """The exchanges of one batch, on connections of its own; see `driver.Batch`."""
 
     def __init__(self, transfers: Transfers[tuple[_K, Steps]], give_back: Callable[[Transfers[Any]], None]) -> None:
         _kept.add(transfers)

@@ -14,9 +14,8 @@ from typing import Generic, TypeVar
 import pycurl
 
 from strongroom.store import in_daemon
-from strongroom_vault.http.drivers.bulk import AT_ONCE
 from strongroom_vault.http.drivers.curl_handles import Handles, Transfer
-from strongroom_vault.http.drivers.driver import Liveness
+from strongroom_vault.http.drivers.driver import AT_ONCE, Liveness
 from strongroom_vault.http.messages import HttpFault, Reply, SendStep
 
 _K = TypeVar("_K")

@@ -27,7 +27,6 @@ from urllib3.util import parse_url
 from strongroom.errors import StoreError
 from strongroom.store import in_daemon, time_limit
 from strongroom_vault.http.address import Address
-from strongroom_vault.http.drivers.bulk import run_many
 from strongroom_vault.http.drivers.deadline_sockets import (
     DeadlineSocket,
     DeadlineTLSSocket,
@@ -35,7 +34,7 @@ from strongroom_vault.http.drivers.deadline_sockets import (
     connect,
     connect_unix,
 )
-from strongroom_vault.http.drivers.driver import BROKEN, NO_PROXY, Driver
+from strongroom_vault.http.drivers.driver import BROKEN, NO_PROXY, Driver, run_many
 from strongroom_vault.http.drivers.pool import Pool
 from strongroom_vault.http.messages import (
     NO_FREE_CONNECTION,
@@ -221,7 +220,7 @@ class Urllib3Driver(Driver):
 
 
 class _Urllib3Batch(Generic[_K]):
-    """The exchanges of one batch, each on a thread; see `bulk.Batch`."""
+    """The exchanges of one batch, each on a thread; see `driver.Batch`."""
 
     def __init__(self, run: Callable[[Steps], Reply]) -> None:
         self._run = run
