@@ -32,7 +32,7 @@ from strongroom.files.private import lock_folder
 from strongroom.secret import SensitiveStr
 from strongroom.store import fork_safe_lock, time_limit
 from strongroom.store.memory import MemoryStore
-from strongroom_vault.auth import Grant, wrapping
+from strongroom_vault.auth import Grant, approle
 from strongroom_vault.dynamic.dynamic_store import VaultDynamic
 from strongroom_vault.dynamic.lease_client import Row
 from strongroom_vault.http.messages import Reply
@@ -150,9 +150,9 @@ def token_check(tmp_path: Path) -> Held:
 def unwrapping(tmp_path: Path) -> Held:
     def unwrap() -> None:
         send: Any = lambda *_, **__: Reply(403, {}, b"")  # noqa: E731
-        wrapping.unwrap_secret_id(send, SensitiveStr("s.token"), mount="approle", role=None, namespace=None)
+        approle._unwrap_secret_id(send, SensitiveStr("s.token"), mount="approle", role=None, namespace=None)
 
-    return Held(wrapping._lock, unwrap)
+    return Held(approle._lock, unwrap)
 
 
 def dynamic_close(tmp_path: Path) -> Held:

@@ -8,8 +8,8 @@ import pytest
 
 from strongroom.errors import ConfigurationError, StoreUnavailableError, WriteOutcomeUnknownError
 from strongroom.store import time_limit
-from strongroom_vault.auth import wrapping
 from strongroom_vault.auth.approle import AppRole
+from strongroom_vault.auth.approle import _lock as unwrapping_lock
 from strongroom_vault.errors import VaultAuthenticationError, VaultConnectionError
 from strongroom_vault.http.hvac_adapter import ApiRequest
 from strongroom_vault.plugin import open_vault
@@ -273,7 +273,7 @@ def test_forked_child_has_what_its_parent_unwrapped(sender, openbao, approle, wr
     role = approle()
     options = {"wrapping_token": wrap(f"auth/{role.mount}/role/app/secret-id"), "mount": role.mount}
     AppRole(role_id=role.role_id, **options).login(sender(openbao.url))
-    with wrapping._lock:  # no public call holds it for long
+    with unwrapping_lock:  # no public call holds it for long
         assert forked(lambda: bool(AppRole(role_id=role.role_id, **options).login(sender(openbao.url)).token))
 
 
@@ -283,7 +283,7 @@ def test_lock_is_not_waited_for_beyond_the_deadline(tell, answered):
     holding, go = threading.Event(), threading.Event()
 
     def hold():
-        with wrapping._lock:  # as above
+        with unwrapping_lock:  # as above
             holding.set()
             assert go.wait(20)
 
