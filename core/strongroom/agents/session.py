@@ -14,7 +14,7 @@ from functools import partial
 
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom._config.trust import not_trusted
-from strongroom._credentials.aws import AwsCredential
+from strongroom._credentials import AwsCredential
 from strongroom._manager import SecretsManager
 from strongroom.agents._rules.learning import Observed, observe
 from strongroom.agents._rules.placeholders import RuleValues

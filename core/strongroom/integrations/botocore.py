@@ -15,7 +15,7 @@ from typing import Any
 from botocore.credentials import Credentials, ReadOnlyCredentials  # type: ignore[import-untyped]
 from botocore.session import Session  # type: ignore[import-untyped]
 
-from strongroom._credentials.aws import read_aws_credential
+from strongroom._credentials import read_aws_credential
 from strongroom._manager import SecretsManager
 from strongroom.integrations.credentials import CredentialSource, Reread, ServerLogin
 

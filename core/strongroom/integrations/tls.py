@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
-from strongroom._credentials.certificate import CERTIFICATE, CHAIN, PRIVATE_KEY, read_pem
+from strongroom._credentials import CERTIFICATE, CHAIN, PRIVATE_KEY, read_pem
 from strongroom._manager import SecretsManager
 from strongroom.errors import InvalidDataError, StrongroomError
 from strongroom.integrations.credentials import CredentialSource, ServerLogin

@@ -10,7 +10,7 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from strongroom._credentials.aws import AwsCredential
+from strongroom._credentials import AwsCredential
 from strongroom.agents._rules.request import Refusal, RequestHead
 from strongroom.agents._rules.signing import needs_payload, sign_aws4
 from strongroom.secret import SensitiveStr

@@ -118,7 +118,7 @@ def aws_document(found: Resolution) -> bytes:
     Raises:
         InvalidDataError: the secret lacks the access key or the secret key.
     """
-    from strongroom._credentials.aws import read_aws_credential
+    from strongroom._credentials import read_aws_credential
 
     credential = read_aws_credential(found.path, _data_of(found))
     document: dict[str, object] = {
@@ -157,7 +157,7 @@ def kubectl_document(found: Resolution, version: str) -> bytes:
     if found.key is not None:
         status = {"token": text_of(found)}
     else:
-        from strongroom._credentials.certificate import CERTIFICATE, CHAIN, PRIVATE_KEY, read_pem
+        from strongroom._credentials import CERTIFICATE, CHAIN, PRIVATE_KEY, read_pem
 
         data = _data_of(found)
         chain = read_pem(found.path, data, CHAIN, required=False)

@@ -8,7 +8,7 @@ from copy import copy
 from secrets import token_urlsafe
 
 from strongroom._config import RuleConfig
-from strongroom._credentials.aws import read_aws_credential
+from strongroom._credentials import read_aws_credential
 from strongroom._manager import SecretsManager
 from strongroom.agents._rules.redaction import Redactor, forms_of
 from strongroom.agents._rules.request import Refusal

@@ -10,7 +10,7 @@ import hmac
 import re
 from urllib.parse import quote
 
-from strongroom._credentials.aws import AwsCredential
+from strongroom._credentials import AwsCredential
 from strongroom.agents._rules.request import Refusal, RequestHead
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
