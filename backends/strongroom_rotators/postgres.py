@@ -12,8 +12,8 @@ from strongroom.errors import (
     PermissionDeniedError,
     StoreUnavailableError,
     StrongroomError,
+    did_you_mean,
 )
-from strongroom.formats.choices import did_you_mean
 from strongroom.rotate.spi import read_address
 from strongroom.secret import Value
 from strongroom.store import Option, remaining

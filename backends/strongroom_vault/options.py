@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypedDict
 
-from strongroom.errors import ConfigurationError
-from strongroom.formats.choices import did_you_mean
+from strongroom.errors import ConfigurationError, did_you_mean
 from strongroom.paths import check_option, check_prefix
 from strongroom.secret import Value
 from strongroom.store import Option

@@ -34,11 +34,16 @@ an error ever holds a secret's value, a token, or the body of a reply.
 An error is complete when it is raised and never changes afterwards: `copy` makes another one, with other fields.
 """
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 _SHOWN_LENGTH = 4096
 """More than the longest path, key or file name: only text that is none of these is cut."""
+
+_LEAST_LIKENESS = 0.7
+"""That of a misspelled word. difflib's own limit, 0.6, takes `headers` for `adress`."""
 
 
 class Answer(StrEnum):
@@ -354,3 +359,26 @@ def newer_format(version: int, known: int) -> str:
         known: the newest version that this release reads.
     """
     return f"it needs a later Strongroom: its format is version {version}, and this release reads up to {known}"
+
+
+def nearest(name: object, known: Iterable[str], synonyms: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """Return the known name that was probably meant, or None. It is one of `known`, never the given text.
+
+    Args:
+        name: the unknown name; None for anything but text.
+        known: the known names.
+        synonyms: words that others use for a known name, each with that name.
+    """
+    import difflib
+
+    if not isinstance(name, str):
+        return None
+    meant = {**synonyms, **{each: each for each in known}}
+    near = difflib.get_close_matches(name.lower(), meant, n=1, cutoff=_LEAST_LIKENESS)
+    return meant[near[0]] if near else None
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name, such as `; did you mean "approle"?`, or an empty string."""
+    near = nearest(name, known)
+    return "" if near is None else f'; did you mean "{near}"?'

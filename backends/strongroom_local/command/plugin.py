@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
-from strongroom.errors import ConfigurationError
-from strongroom.formats.choices import did_you_mean
+from strongroom.errors import ConfigurationError, did_you_mean
 from strongroom.store import Option, checked_by
 from strongroom_local.command.command_store import CommandStore, ListableCommandStore, WritableCommandStore
 from strongroom_local.command.profiles import PROFILES, SYSEXITS, Answer, Profile

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from strongroom.errors import ConfigurationError, shown
-from strongroom.formats.choices import did_you_mean
+from strongroom.errors import ConfigurationError, did_you_mean, shown
 from strongroom.paths import check_option
 from strongroom_vault.auth import Auth
 from strongroom_vault.auth.approle import AppRole

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError
-from strongroom.formats.choices import did_you_mean
+from strongroom.errors import ConfigurationError, StoreError, StoreUnavailableError, StrongroomError, did_you_mean
 from strongroom.formats.durations import ALLOWED, parse_duration
 from strongroom.paths import check_option
 from strongroom.secret import SensitiveDict

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 from strongroom._config import Rank, Setting
 from strongroom._config.setting_types import Text, convert, kind, plain
-from strongroom.errors import ConfigurationError, InvalidPathError
-from strongroom.formats.choices import nearest
+from strongroom.errors import ConfigurationError, InvalidPathError, nearest
 from strongroom.secret import SensitiveDict, protect_data
 
 _T = TypeVar("_T")

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 from strongroom.encoding import read_scalar
-from strongroom.errors import ConfigurationError
+from strongroom.errors import ConfigurationError, did_you_mean
 from strongroom.formats import durations
-from strongroom.formats.choices import did_you_mean
 from strongroom.secret import protect
 
 MISMATCH: Final = object()
