@@ -342,7 +342,7 @@ def test_the_module_of_another_command_is_not_imported(configured, script):
     assert not {"strongroom_vault", "hvac", "requests", "urllib3", "rich", "dotenv"} & loaded
     assert not {"strongroom._chain.diagnosis"} & loaded
     ours = {name.removeprefix("strongroom._cli.") for name in loaded if name.startswith("strongroom._cli.")}
-    terminal = {f"terminal{name}" for name in ("", ".messages", ".output", ".streams", ".usage_errors")}
+    terminal = {f"terminal{name}" for name in ("", ".output", ".streams", ".usage_errors")}
     assert ours == {"app", "exit_codes", "options", "registry", "read", "read.get", *terminal}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strongroom._cli.exit_codes import ExitCode
-from strongroom._cli.terminal import messages, output
+from strongroom._cli.terminal import output, streams
 from strongroom._cli.terminal.output import counted
 from strongroom.errors import ConfigurationError, shown
 
@@ -44,7 +44,7 @@ def log_command(session: str | None, *, follow: bool, as_json: bool) -> None:
     while not is_over:
         is_running = recorded.is_running  # before the last lines are read
         for line, fields in recorded.read(is_over=not is_running):
-            output.write(line.encode() if as_json else messages.escape(_text(fields).replace("\n", " ")).encode())
+            output.write(line.encode() if as_json else streams.escape(_text(fields).replace("\n", " ")).encode())
         is_over = not follow or not is_running
         try:
             if not is_over:

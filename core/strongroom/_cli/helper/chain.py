@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom._cli.terminal import messages
+from strongroom._cli.terminal import streams
 from strongroom._config import discovery
 from strongroom.errors import ConfigurationError, StrongroomError, shown
 from strongroom.store.process import ACTIVE_HELPERS
@@ -134,4 +134,4 @@ def _warn_of_outages(answers: Iterable[Resolution]) -> None:
     """Print one warning for each path whose store is unavailable, so that its cache answered."""
     for found in {found.path: found for found in answers if found.stale}.values():
         age = f"the value is {found.age:.0f} s old, from the cache: store {found.store} is unavailable"
-        messages.say(f"{shown(found.path)}: {age}", label="warning")
+        streams.say(f"{shown(found.path)}: {age}", label="warning")

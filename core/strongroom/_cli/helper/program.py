@@ -19,7 +19,7 @@ from strongroom._boundary.plugin_calls import limited_imports
 from strongroom._cli.exit_codes import ExitCode, code_of
 from strongroom._cli.helper import protocols
 from strongroom._cli.helper.chain import HelperChain, Source
-from strongroom._cli.terminal import messages, streams
+from strongroom._cli.terminal import streams
 from strongroom.errors import InvalidDataError, InvalidPathError, StrongroomError, UnsupportedOperationError
 from strongroom.paths import parse_reference
 
@@ -89,19 +89,19 @@ def run(call: Call) -> int:
     except BrokenPipeError:
         return ExitCode.CLOSED_PIPE
     except OSError as error:
-        messages.say(f"Cannot write the output to stdout: {error.strerror}")
+        streams.say(f"Cannot write the output to stdout: {error.strerror}")
         return ExitCode.FAILED
     return reply.code
 
 
 def _failure(program: str, message: str, code: int) -> Reply:
     """Print the reason of an absence or a failure, and return the reply that the protocol has for it."""
-    messages.say(message)
+    streams.say(message)
     absent = code == ExitCode.NOT_FOUND
     if program == "git":
         return Reply(b"" if absent else protocols.GIT_FAILED, code)
     if program == "docker":
-        text = messages.escape(" ".join(message.splitlines()))
+        text = streams.escape(" ".join(message.splitlines()))
         return Reply(protocols.DOCKER_ABSENT if absent else f"{text}\n".encode(), ExitCode.FAILED)
     return Reply(code=code)
 

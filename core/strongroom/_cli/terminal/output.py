@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from strongroom._cli.terminal import messages, streams
+from strongroom._cli.terminal import streams
 from strongroom.encoding import as_text, to_json, to_json_text
 from strongroom.errors import ConfigurationError, InvalidDataError, shown
 from strongroom.secret import Value
@@ -40,7 +40,7 @@ def say(message: str, *, label: str = "", color: str | None = None) -> None:
         label: word before the message, such as `warning`.
         color: color of the label on a terminal; ignored if NO_COLOR is set.
     """
-    line = messages.line(message, label=label)
+    line = streams.line(message, label=label)
     if color and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         line = line.replace(f"{label}:", click.style(f"{label}:", fg=color), 1)
     write_advice(line)
@@ -256,7 +256,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], *,
     console = terminal_console()
     console.print(make_table(console, columns, rows))
     if caption:  # a caption of the table itself would be as narrow as the table
-        console.print(Text(f"  {messages.escape(caption)}", "dim italic"))
+        console.print(Text(f"  {streams.escape(caption)}", "dim italic"))
 
 
 def terminal_console(*, stderr: bool = False) -> Console:
@@ -301,7 +301,7 @@ def make_table(console: Console, columns: Sequence[str], rows: Iterable[Sequence
     contents = [[name] for name in columns]
     for row in rows:
         given = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
-        cells = [cell._replace(text=messages.escape(cell.text)) for cell in given]
+        cells = [cell._replace(text=streams.escape(cell.text)) for cell in given]
         table.add_row(*(Folding(cell.text, cell.style) for cell in cells))
         for column, cell in zip(contents, cells, strict=True):
             column.append(cell.text)
