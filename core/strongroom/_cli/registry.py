@@ -19,7 +19,7 @@ _PACKAGE = "strongroom._cli"
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "Read": {
         "get": "read.get:get_command",
-        "list": "read.list:list_command",
+        "list": "read.get:list_command",
         "explain": "read.explain:explain_command",
         "run": "read.run:run_command",
         "inject": "read.inject:inject_command",

@@ -1,4 +1,4 @@
-"""`strongroom get`."""
+"""`strongroom get` and `strongroom list`: one secret or value, and the names of secrets."""
 
 from __future__ import annotations
 
@@ -88,3 +88,26 @@ def _show(found: Resolution, *, reveal: bool) -> None:
     version = "" if found.version is None else f", version {found.version}"
     hint = "" if reveal else "; --reveal shows the values"
     output.write_table(("key", "value"), rows, caption=f"{found.path} from {found.store}{version}{hint}")
+
+
+@click.command("list")
+@click.argument("prefix", default="", shell_complete=complete("folders"))
+@click.option("-r", "--recursive", is_flag=True, help="List every secret below PREFIX with its whole path.")
+@json_option()
+@current
+def list_command(invocation: Invocation, prefix: str, *, recursive: bool, as_json: bool) -> None:
+    """List the secrets and folders directly below PREFIX; folders end in a slash.
+
+    The names of all listable stores in the chain are merged. An unavailable store is an error, never a shorter list. So
+    is a PREFIX with nothing below it.
+
+    Example: strongroom list --recursive database
+    """
+    with invocation.open() as secrets:
+        names = secrets.list_secrets(prefix, recursive=recursive)
+    if as_json:
+        output.write_document({"prefix": prefix, "recursive": recursive, "names": names})
+    else:
+        output.write_lines(map(output.value_text, names))  # a control character of a name is escaped in a pipe too
+    if prefix and not names:
+        raise SecretNotFoundError(prefix, "nothing is below it", hint="`strongroom list` shows the top")
