@@ -16,8 +16,7 @@ from strongroom.store import Health, Items, Option, Traits, checked_by
 from strongroom_keepass import entries
 
 if TYPE_CHECKING:
-    from strongroom_keepass.contents import Contents
-    from strongroom_keepass.database import Database
+    from strongroom_keepass.database import Contents, Database
 
 _T = TypeVar("_T")
 

@@ -96,7 +96,7 @@ FACTS = [
     ("**A Secret holds {}**", "strongroom.formats.kubernetes:MAX_SIZE"),
     ("one for up to {} Secrets of the namespace", "strongroom_kubernetes.api_server:PAGE"),
     ("A file has at most {}.", "strongroom_keepass.database:MAX_SIZE"),
-    ("database's settings allow ({} by default)", "strongroom_keepass.contents:_HISTORY"),
+    ("database's settings allow ({} by default)", "strongroom_keepass.database:_HISTORY"),
     ("**Labels** are those of the secret, up to {}:", "strongroom_google.names:_MAX_LABELS"),
     ("**Labels** are the tags of the newest version, up to {},", "strongroom_azure.names:_MAX_TAGS"),
     ("**A token works for {}**", "strongroom_aws.rds:LIFE"),
