@@ -16,7 +16,6 @@ the cache, at most once a second without success; no other text makes a request.
 """
 
 from strongroom.encryption.cipher import FieldCipher
-from strongroom.encryption.handle import aload, load
-from strongroom.encryption.keyset import PREVIOUS, PRIMARY, Keyset, new_key
+from strongroom.encryption.keyset import PREVIOUS, PRIMARY, Keyset, aload, load, new_key
 
 __all__ = ["PREVIOUS", "PRIMARY", "FieldCipher", "Keyset", "aload", "load", "new_key"]

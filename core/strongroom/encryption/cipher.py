@@ -11,8 +11,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from strongroom._manager import SecretsManager
-from strongroom.encryption.handle import KeysetHandle, handle_of
-from strongroom.encryption.keyset import KEY_ID, Keyset
+from strongroom.encryption.keyset import KEY_ID, Keyset, KeysetHandle, handle_of
 from strongroom.errors import (
     AlteredTextError,
     InvalidDataError,

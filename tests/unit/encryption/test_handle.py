@@ -11,7 +11,7 @@ import pytest
 
 from strongroom import SecretsManager
 from strongroom._manager.manager import parts_of
-from strongroom.encryption import FieldCipher, aload, handle, load
+from strongroom.encryption import FieldCipher, aload, keyset, load
 from strongroom.errors import InvalidDataError, StoreUnavailableError, UnknownKeyError
 from strongroom.store.memory import MemoryStore
 
@@ -48,7 +48,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch):
     time = Time()
-    monkeypatch.setattr(handle, "time", time)
+    monkeypatch.setattr(keyset, "time", time)
     return time
 
 
@@ -114,7 +114,7 @@ def test_a_new_key_is_read_a_second_after_an_unknown_one(cipher, store, time, te
     store.write(PATH, BOTH)
     with pytest.raises(UnknownKeyError):
         cipher.decrypt(text_of_new_key)
-    time.now += handle.FRESH_READ_PAUSE
+    time.now += keyset.FRESH_READ_PAUSE
     assert cipher.decrypt(text_of_new_key) == "x"
 
 
@@ -175,7 +175,7 @@ def test_it_does_not_encrypt_under_a_keyset_that_nobody_can_confirm(store, time)
     text = cipher.encrypt("x")
     store.down = True
     cipher.encrypt("y")
-    time.now += handle.RECHECK + 1
+    time.now += keyset.RECHECK + 1
     with pytest.raises(StoreUnavailableError):
         cipher.encrypt("y")
     assert cipher.decrypt(text) == "x"
@@ -246,7 +246,7 @@ def test_the_child_of_a_fork_reads_anew(store):
     """It has no key of its parent, and a lock that another thread holds does not stop it."""
     cipher = opened(store)
     text = cipher.encrypt("x")
-    (own,) = handle._handles[cipher._manager].values()
+    (own,) = keyset._handles[cipher._manager].values()
     held = threading.Event()
     ended = threading.Event()
 

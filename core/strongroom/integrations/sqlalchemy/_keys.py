@@ -17,7 +17,7 @@ from strongroom._manager import SecretsManager
 from strongroom._manager.manager import parts_of
 from strongroom.encryption import Keyset, load
 from strongroom.encryption.cipher import prefix_of
-from strongroom.encryption.handle import RECHECK
+from strongroom.encryption.keyset import RECHECK
 from strongroom.errors import ConfigurationError, ConflictError, DecryptionError, SecretNotFoundError
 from strongroom.integrations.sqlalchemy._columns import EncryptedType
 from strongroom.rotate.ledger import Ledger
