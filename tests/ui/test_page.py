@@ -16,7 +16,7 @@ from strongroom._cli.diagnose.chain_status import (
     RotationRow,
     document,
 )
-from strongroom._cli.diagnose.status_server import StatusServer
+from strongroom._cli.diagnose.ui import StatusServer
 from strongroom._config import CacheConfig, LinkConfig
 from strongroom._disk_cache.maintenance import DiskCacheStatus
 from strongroom.errors import Check, CheckState

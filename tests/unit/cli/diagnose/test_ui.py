@@ -10,7 +10,7 @@ import pytest
 
 from strongroom._cli.diagnose.chain_status import document
 from strongroom._cli.diagnose.monitor import Monitor
-from strongroom._cli.diagnose.status_server import StatusServer
+from strongroom._cli.diagnose.ui import StatusServer
 from strongroom._config import discovery
 from support.clock import LONG
 
