@@ -12,7 +12,7 @@ from strongroom.secret import Secret, same
 from strongroom.store.memory import open_memory
 from strongroom_local.command.plugin import open_command
 from strongroom_local.keyring_store import open_keyring
-from strongroom_local.sops.sops_store import open_sops
+from strongroom_local.sops_store import open_sops
 from support.scenarios.migrations import HARD, apply, failed, plan, undo, verify
 
 pytestmark = pytest.mark.long

@@ -6,7 +6,7 @@ import pyrage
 import pytest
 
 from strongroom.testing import StoreContract
-from strongroom_local.sops.sops_store import open_sops
+from strongroom_local.sops_store import open_sops
 
 pytestmark = pytest.mark.long
 

@@ -21,8 +21,8 @@ from strongroom.errors import (
     StoreUnavailableError,
 )
 from strongroom.files.private import FolderLock
-from strongroom_local.sops import sops_store
-from strongroom_local.sops.sops_store import check_sops, open_sops
+from strongroom_local import sops_store
+from strongroom_local.sops_store import check_sops, open_sops
 
 pytestmark = pytest.mark.long
 

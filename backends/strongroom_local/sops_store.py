@@ -25,7 +25,7 @@ from strongroom.formats.strict_json import has_large_integer
 from strongroom.paths import entries_below
 from strongroom.secret import Secret, SensitiveDict, Value, same
 from strongroom.store import Health, Items, Option, Traits, checked_by, remaining
-from strongroom_local.sops.sops_program import MAX_SIZE, Sops, SopsEdit
+from strongroom_local.sops_program import MAX_SIZE, Sops, SopsEdit
 
 KEY = "value"
 """The key of a top-level value that is not a mapping."""

@@ -1,1 +1,0 @@
-"""A file of SOPS as a store."""
