@@ -1,4 +1,4 @@
-"""The interface of both drivers, and what they share: the run of one exchange, and of many at a time.
+"""The interface of both drivers, and the run of one exchange and of many at a time, which they share.
 
 Many run in bounded memory, in the thread of the caller: two threads would compete for Python.
 """

@@ -1,4 +1,4 @@
-"""Commands that list what is installed: `stores` with the options of a store plugin, and `plugins` of every kind."""
+"""`strongroom stores`, which shows the options of a store plugin too, and `strongroom plugins`, for every kind."""
 
 from __future__ import annotations
 
