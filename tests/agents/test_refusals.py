@@ -6,10 +6,15 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
+import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import trustme
 
 from strongroom.agents.session import COMPRESSED
+from support.agents.recorder import Recorder
 from support.agents.upstream import Answer
 from support.agents.workers import VALUE, read_answer, rule
 
@@ -169,3 +174,79 @@ def test_no_character_of_the_worker_controls_the_terminal(worker):
     plain(worker, "GET http://a\x1b[2Jb/ HTTP/1.1\r\nHost: x\r\n\r\n")
     worker.__exit__()
     assert "\x1b" not in worker.err
+
+
+class Resetting:
+    """A server that resets each connection after its first bytes, for a `with` block."""
+
+    def __enter__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                with self._listener.accept()[0] as connection:
+                    connection.recv(65536)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+NO_TLS = "Cannot connect to {}, or it does not speak HTTP/1.1 over TLS"
+NO_ANSWER = "The upstream ended too early, or its answer is malformed"
+ANSWER = "HTTP/1.1 200 OK\r\n"
+
+
+def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstream_authority, tmp_path):
+    """In the logs of the session and for auditors, and on stderr, in the words that the worker gets."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    certificates = {
+        "The certificate of {} is refused: certificate has expired": upstream_authority.issue_cert(
+            "localhost", not_after=yesterday
+        ),
+        "The certificate of {} is refused: hostname mismatch": upstream_authority.issue_cert("other.example.com"),
+        "The certificate of {} is refused: unable to get local issuer certificate": trustme.CA().issue_cert(
+            "localhost"
+        ),
+    }
+    answers = ["", f"{ANSWER}no colon\r\n\r\n", f"{ANSWER}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"]
+    good = upstream_authority.issue_cert("localhost")
+    with contextlib.ExitStack() as servers:
+        found = [(servers.enter_context(Recorder(made)), reason) for reason, made in certificates.items()]
+        found.append((servers.enter_context(Resetting()), NO_TLS))
+        for answer in answers:
+            found.append((servers.enter_context(Recorder(good)), NO_ANSWER))
+            found[-1][0].answer = answer.encode()
+        expected = {f"localhost:{server.port}": reason.format(f"localhost:{server.port}") for server, reason in found}
+        operator = operator_of(f'[audit]\nfile = "{tmp_path / "audit.log"}"\n' + rule([*expected]))
+        with operator.worker() as door:
+            for host, reason in expected.items():
+                key = f"Authorization: Bearer {door.placeholder}\r\n"
+                answer = door.raw(host, f"GET /a?q=1 HTTP/1.1\r\nHost: {host}\r\n{key}\r\n".encode())
+                assert (answer[:13], answer.decode().splitlines()[-1]) == (b"HTTP/1.1 502 ", reason)
+    records = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    refused = [record for record in records if record["outcome"] == "refused"]
+    assert {(record["rule"], record["request_path"], record["status"]) for record in refused} == {("openai", "/a", 502)}
+    assert len(refused) == len(expected)
+    (log,) = (tmp_path / "state/strongroom/agents").iterdir()
+    logged = [fields for fields in map(json.loads, log.read_text().splitlines()) if fields["event"] in {"use", "refusal"}]
+    assert {fields["host"]: fields["reason"] for fields in logged} == expected
+    told = {line.rpartition(" to the worker: ")[2] for line in door.err.splitlines() if "Refused" in line}
+    assert told == {*expected.values()}
+    assert VALUE not in door.err + log.read_text() + (tmp_path / "audit.log").read_text()
+
+
+@pytest.mark.parametrize("target", ["unknown.invalid:443", "http://unknown.invalid/x"])
+def test_a_name_that_cannot_be_resolved(operator_of, target):
+    with operator_of(rule(["api.example.com"])).worker() as door:
+        if target.startswith("http"):
+            plain(door, f"GET {target}?q=1 HTTP/1.1\r\nHost: unknown.invalid\r\n\r\n")
+        else:
+            door.ask(target)[0].close()
+    assert door.err.count("Refused unknown.invalid") == 1
+    assert "its name cannot be resolved" in door.err

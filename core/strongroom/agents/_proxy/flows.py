@@ -25,6 +25,9 @@ _R = TypeVar("_R")
 EXCHANGE = "strongroom.exchange"
 """The metadata of a flow with its exchange, or None if the request passes unread."""
 
+FAILURE = "strongroom.failure"
+"""The metadata of a flow with the refusal for a failure of the upstream."""
+
 
 def destination(flow: http.HTTPFlow) -> str:
     """Return the host and the port of the tunnel, or those that the request names, as text."""

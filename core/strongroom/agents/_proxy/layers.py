@@ -30,17 +30,26 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http, websocket
 from mitmproxy.proxy.layers.http import HttpStream, _http1
-from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    HttpEvent,
+    RequestData,
+    RequestProtocolError,
+    ResponseProtocolError,
+)
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 
 from strongroom.agents._proxy.authority import Authority, certificate_name
-from strongroom.agents._proxy.flows import EXCHANGE, response_to
+from strongroom.agents._proxy.flows import EXCHANGE, FAILURE, destination, response_to
 from strongroom.agents._proxy.network import connect_reason
 from strongroom.agents._rules.request import Refusal
 from strongroom.agents.session import MAX_BODY, body_too_large
 
 MALFORMED = "The request is malformed"
 """The answer to a request that mitmproxy cannot parse."""
+
+NO_ANSWER = "The upstream ended too early, or its answer is malformed"
+"""The answer to a request after whose connection the upstream failed."""
 
 _CERTIFICATE = "Certificate verify failed: "
 """The beginning of mitmproxy's message for a certificate that OpenSSL refuses. OpenSSL's own reason follows."""
@@ -76,11 +85,8 @@ class _Http1Server(Http1Server):
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
         """Send an answer, or our own sentence after a failure."""
-        if isinstance(event, ResponseProtocolError):
-            reason = "The upstream ended too early, or its answer is malformed"
-            if event.code is ErrorCode.CONNECT_FAILED and self.request is not None:
-                reason = connect_failure(f"{self.request.host}:{self.request.port}", event.message).reason
-            event = ResponseProtocolError(event.stream_id, reason, event.code)
+        if isinstance(event, ResponseProtocolError) and event.code is not ErrorCode.CONNECT_FAILED:
+            event = ResponseProtocolError(event.stream_id, NO_ANSWER, event.code)
         yield from super().send(event)
 
 
@@ -214,6 +220,16 @@ class Stream(HttpStream):
             yield from self._answer()
         else:
             yield from super().state_consume_request_body(event)
+
+    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
+        """Give a failure of the upstream a reason of ours, for the worker and for the record."""
+        if isinstance(event, ResponseProtocolError):
+            failure = Refusal(502, NO_ANSWER)
+            if event.code is ErrorCode.CONNECT_FAILED:
+                failure = connect_failure(destination(self.flow), event.message)
+            self.flow.metadata[FAILURE] = failure
+            event = ResponseProtocolError(event.stream_id, failure.reason, event.code)
+        yield from super().handle_protocol_error(event)
 
     def _answer(self) -> layer.CommandGenerator[None]:
         """Send the answer. The rest of the body, for a stream that is done, is dropped."""

@@ -24,9 +24,6 @@ _HANDSHAKE = 30.0
 _OURS = "Strongroom: "
 """The beginning of the message of an OSError of this module, whose rest a worker may read."""
 
-NOT_PUBLIC = "an address that is not public, and no rule names it"
-"""The end of the message of an OSError for a host that the worker may not reach."""
-
 _REFUSED = re.compile(r"Tunnel connection failed: ([1-5][0-9]{2}) ")
 _ERROR = re.compile(r"\[Errno (-?[0-9]+)\] ")
 
@@ -126,7 +123,7 @@ class Network(asyncio.SelectorEventLoop):
         found = await super().getaddrinfo(host, port, **options)
         for *_, address in found:
             if not self._may_reach(host, port, str(address[0])):
-                raise OSError(f"{_OURS}{host} has {NOT_PUBLIC}")
+                raise OSError(f"{_OURS}{host} has an address that is not public, and no rule names it")
         return found
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:

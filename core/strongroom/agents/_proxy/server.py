@@ -28,9 +28,8 @@ from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from strongroom.agents._proxy import flows
-from strongroom.agents._proxy.flows import EXCHANGE, OwnAnswer, destination, in_thread, response_to
-from strongroom.agents._proxy.layers import MALFORMED, Closed, Tls, connect_failure
-from strongroom.agents._proxy.network import NOT_PUBLIC
+from strongroom.agents._proxy.flows import EXCHANGE, FAILURE, OwnAnswer, destination, in_thread, response_to
+from strongroom.agents._proxy.layers import MALFORMED, NO_ANSWER, Closed, Tls, connect_failure
 from strongroom.agents._proxy.sandbox import BACKLOG
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import Exchange, SessionEnd
@@ -345,10 +344,16 @@ class Addon:
 
     @_fails_closed
     async def error(self, flow: http.HTTPFlow) -> None:
-        """Record a request without an answer."""
+        """Record a request without an answer, and why the upstream failed."""
+        failure, response = flow.metadata.get(FAILURE), flow.response
+        if response is not None:  # the worker has its head, unless that is malformed
+            is_malformed = not isinstance(response, OwnAnswer) and not response.stream
+            failure = Refusal(502, NO_ANSWER) if is_malformed else None
+        if failure is not None and (exchange := flow.metadata.get(EXCHANGE)) is not None:
+            exchange.refuse(failure)
+        elif failure is not None:
+            await self._record(flow, failure)
         await self._end(flow)
-        if flow.error is not None and flow.error.msg.endswith(NOT_PUBLIC):
-            await self._record(flow, connect_failure(destination(flow), flow.error.msg))
 
     @_fails_closed
     async def websocket_message(self, flow: http.HTTPFlow) -> None:
