@@ -13,10 +13,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
+from strongroom.agents._proxy.layers import NO_ANSWER
 from strongroom.agents.session import COMPRESSED
 from support.agents.recorder import Recorder
 from support.agents.upstream import Answer
 from support.agents.workers import VALUE, read_answer, rule
+
+ANSWER = "HTTP/1.1 200 OK\r\n"
+NO_TLS = "Cannot connect to {}, or it does not speak HTTP/1.1 over TLS"
 
 
 @pytest.fixture
@@ -103,6 +107,9 @@ def test_upstream_that_leaves_at_once_ends_the_connection(operator_of):
             with connection, ends, door.tls.wrap_socket(connection, server_hostname="localhost") as tunnel:
                 tunnel.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 assert read_answer(tunnel).startswith(b"HTTP/1.1 502 ")
+    reasons = (f"{host} ended the connection at once", NO_TLS.format(host))  # as the worker or the upstream is first
+    assert door.err.count(f"Refused {host} to the worker") == 1
+    assert door.err.rstrip().endswith(reasons)
 
 
 def test_absolute_targets(worker, refusals, upstream):
@@ -197,11 +204,6 @@ class Resetting:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-NO_TLS = "Cannot connect to {}, or it does not speak HTTP/1.1 over TLS"
-NO_ANSWER = "The upstream ended too early, or its answer is malformed"
-ANSWER = "HTTP/1.1 200 OK\r\n"
-
-
 def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstream_authority, tmp_path):
     """In the logs of the session and for auditors, and on stderr, in the words that the worker gets."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
@@ -234,7 +236,9 @@ def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstre
     assert {(record["rule"], record["request_path"], record["status"]) for record in refused} == {("openai", "/a", 502)}
     assert len(refused) == len(expected)
     (log,) = (tmp_path / "state/strongroom/agents").iterdir()
-    logged = [fields for fields in map(json.loads, log.read_text().splitlines()) if fields["event"] in {"use", "refusal"}]
+    logged = [
+        fields for fields in map(json.loads, log.read_text().splitlines()) if fields["event"] in {"use", "refusal"}
+    ]
     assert {fields["host"]: fields["reason"] for fields in logged} == expected
     told = {line.rpartition(" to the worker: ")[2] for line in door.err.splitlines() if "Refused" in line}
     assert told == {*expected.values()}

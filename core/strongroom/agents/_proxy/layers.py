@@ -30,13 +30,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http, websocket
 from mitmproxy.proxy.layers.http import HttpStream, _http1
-from mitmproxy.proxy.layers.http._events import (
-    ErrorCode,
-    HttpEvent,
-    RequestData,
-    RequestProtocolError,
-    ResponseProtocolError,
-)
+from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 
 from strongroom.agents._proxy.authority import Authority, certificate_name
@@ -221,7 +215,7 @@ class Stream(HttpStream):
         else:
             yield from super().state_consume_request_body(event)
 
-    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
+    def handle_protocol_error(self, event: Any) -> layer.CommandGenerator[None]:
         """Give a failure of the upstream a reason of ours, for the worker and for the record."""
         if isinstance(event, ResponseProtocolError):
             failure = Refusal(502, NO_ANSWER)

@@ -175,6 +175,12 @@ class Addon:
         method, path = flow.request.method, flow.request.path.partition("?")[0]
         await in_thread(partial(self._session.record_refusal, refusal, named, method, path))
 
+    async def _record_left(self, host: str, port: int) -> None:
+        """Record that an upstream ended its connection before the worker had sent a request."""
+        named = f"{host}:{port}".removesuffix(f":{DEFAULT_PORTS['https']}")
+        refusal = Refusal(502, f"{named} ended the connection at once")
+        await in_thread(partial(self._session.record_refusal, refusal, named, "CONNECT"))
+
     # Connections.
 
     @_fails_closed
@@ -190,6 +196,7 @@ class Addon:
         elif not self._destinations.is_looked_into("https", *context.server.address[:2]):
             nextlayer.layer = layers.TCPLayer(context, ignore=True)
         elif ConnectionState.CAN_READ not in context.server.state:  # the upstream has left: mitmproxy would wait for it
+            await self._record_left(*context.server.address[:2])
             nextlayer.layer = Closed(context)
         elif len(nextlayer.data_client()) >= 3:
             if starts_like_tls_record(nextlayer.data_client()):
