@@ -65,11 +65,6 @@ stays: it is a name of the content, which a later request may repeat."""
 Headers = tuple[tuple[str, str], ...]
 
 
-def body_too_large() -> Refusal:
-    """Return the refusal of a body that is needed and has more than `MAX_BODY` bytes."""
-    return Refusal(413, f"A body into which a rule may put a secret has at most {MAX_BODY >> 20} MiB")
-
-
 class AgentSession:
     """The placeholders of one worker.
 
@@ -193,8 +188,8 @@ class Exchange:
     Attributes:
         head: the head to send, with values, and without what `_narrowed` removes.
         needs_body: the whole body is needed before the head is sent: pass it to `replace_body`. Doors read at most
-            `MAX_BODY` bytes of it, and pass `body_too_large()` to `refuse` for a longer one. Otherwise the body passes
-            unchanged, part by part.
+            `MAX_BODY` bytes of it, and call `refuse_long_body` for a longer one. Otherwise the body passes unchanged, part
+            by part.
     """
 
     def __init__(self, session: AgentSession, values: RuleValues, head: RequestHead) -> None:
@@ -228,7 +223,7 @@ class Exchange:
             self.needs_body = bool(self._bodies or has_method or (self._signs and needs_payload(head)))
             length = head.header("content-length")
             if self.needs_body and length.isdecimal() and int(length) > MAX_BODY:
-                raise body_too_large()
+                raise self.refuse_long_body()
             self._record_start(rule for rule, _ in replaced.values())
             if not self.needs_body:
                 self._finish(b"")
@@ -261,6 +256,18 @@ class Exchange:
         """Return the refusal by which the door answers, in the place of `replace_body`. `end` records it."""
         self._refused = refusal
         return refusal
+
+    def refuse_long_body(self) -> Refusal:
+        """Return the refusal of a body that is needed and has more than `MAX_BODY` bytes. `end` records it."""
+        if self._signs and needs_payload(self._asked):
+            why = "its signature needs its hash. Send the header X-Amz-Content-Sha256"
+        elif not self._asked.header("content-type"):
+            why = "without a Content-Type it is searched as a form. Name its type"
+        elif self._bodies:
+            why = "the rule allows a secret in it, so that it is searched. Send a shorter one"
+        else:
+            why = "a form is searched for a field that changes the method. Send a shorter one"
+        return self.refuse(Refusal(413, f"The body has more than {MAX_BODY >> 20} MiB, and {why}"))
 
     def _finish(self, body: bytes) -> None:
         """Sign the request, and keep that it is sent."""

@@ -11,7 +11,7 @@ import pytest
 from strongroom import ConfigurationError, PermissionDeniedError, SecretsManager
 from strongroom._config import AgentsConfig, RuleConfig
 from strongroom.agents._rules.request import Refusal, RequestHead
-from strongroom.agents.session import COMPRESSED, MAX_BODY, AgentSession, Exchange, body_too_large
+from strongroom.agents.session import COMPRESSED, MAX_BODY, AgentSession, Exchange
 from strongroom.errors import AuditError, InvalidDataError, StoreUnavailableError
 from strongroom.events import Event, audit, listen
 from support.stores import RemoteStore
@@ -158,7 +158,6 @@ def test_a_value_goes_into_a_field_of_the_body(secrets, events):
         events.clear()
     assert its.begin(head(("Content-Type", "application/json"))).replace_body(b"{}") == b"{}"
     assert not its.begin(head(("Content-Type", "text/plain"))).needs_body
-    assert body_too_large().status == 413
 
 
 def test_a_body_passes_where_no_rule_for_it_allows_the_request(secrets):
@@ -210,6 +209,31 @@ def test_a_body_that_is_too_large_is_refused_by_its_length(secrets, events):
     its.begin(head(("Content-Type", "text/plain"), ("Content-Length", str(MAX_BODY + 1))))
 
 
+@pytest.mark.parametrize(
+    ("headers", "options", "reason"),
+    [
+        ((), {"methods": ["POST"]}, "without a Content-Type it is searched as a form. Name its type"),
+        ((), {"where": ["body:token"]}, "without a Content-Type it is searched as a form. Name its type"),
+        (
+            (("Content-Type", "application/x-www-form-urlencoded"),),
+            {"methods": ["POST"]},
+            "a form is searched for a field that changes the method. Send a shorter one",
+        ),
+        (
+            (("Content-Type", "application/json"),),
+            {"where": ["body:token"]},
+            "the rule allows a secret in it, so that it is searched. Send a shorter one",
+        ),
+    ],
+)
+def test_the_refusal_of_a_long_body_names_the_cause_and_the_remedy(secrets, headers, options, reason):
+    its = session(secrets, rule(**options))
+    expected = f"The body has more than 8 MiB, and {reason}"
+    with pytest.raises(Refusal) as refused:
+        its.begin(head(("Content-Length", str(MAX_BODY + 1)), *headers))
+    assert refused.value.reason == its.begin(head(*headers)).refuse_long_body().reason == expected
+
+
 def test_a_refused_body_is_recorded(secrets, events):
     its = session(secrets, rule(where=["body:token"]))
     exchange = its.begin(head(("Content-Type", "application/json")))
@@ -230,7 +254,7 @@ def test_a_request_that_is_refused_after_its_head_is_no_use(secrets, store, even
     if reason == "a store":
         store.fault = StoreUnavailableError("down")
     if reason == "too long":
-        exchange.refuse(body_too_large())
+        exchange.refuse_long_body()
     else:
         with pytest.raises(Refusal):
             exchange.replace_body(body)
@@ -528,6 +552,11 @@ def test_a_hash_of_the_body_makes_the_body_pass(signing):
     exchange = signing.begin(asked)
     assert not exchange.needs_body
     assert AWS["access_key"] in exchange.head.header("authorization")
+
+
+def test_a_long_body_without_a_hash_is_refused_with_the_name_of_its_header(signing):
+    with pytest.raises(Refusal, match="needs its hash. Send the header X-Amz-Content-Sha256"):
+        signing.begin(aws(signing).with_header("content-length", str(MAX_BODY + 1)))
 
 
 def test_other_signatures_of_aws_are_refused(signing):

@@ -37,7 +37,7 @@ from strongroom.agents._proxy.authority import Authority, certificate_name
 from strongroom.agents._proxy.flows import EXCHANGE, FAILURE, destination, response_to
 from strongroom.agents._proxy.network import connect_reason
 from strongroom.agents._rules.request import Refusal
-from strongroom.agents.session import MAX_BODY, body_too_large
+from strongroom.agents.session import MAX_BODY
 
 MALFORMED = "The request is malformed"
 """The answer to a request that mitmproxy cannot parse."""
@@ -210,7 +210,7 @@ class Stream(HttpStream):
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Keep a part of the body."""
         if isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > MAX_BODY:
-            self.flow.response = response_to(self.flow.metadata[EXCHANGE].refuse(body_too_large()))
+            self.flow.response = response_to(self.flow.metadata[EXCHANGE].refuse_long_body())
             yield from self._answer()
         else:
             yield from super().state_consume_request_body(event)
