@@ -66,6 +66,17 @@ def test_worker_reaches_an_address_that_listen_names(serve, upstream):
     assert upstream.requests[0].header("authorization") == f"Bearer {VALUE}"
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::1]", "127.0.0.1"])
+def test_operator_is_told_that_others_may_reach_the_proxy(serve, upstream, host):
+    listen = f"{host}:{free_port()}"
+    _, variables, process = serve("--listen", listen)
+    assert variables["HTTPS_PROXY"] == f"http://{listen}"
+    process.send_signal(signal.SIGTERM)
+    warning = f"strongroom: Whoever reaches {listen} may connect through the proxy to the hosts that it allows. "
+    expected = f"{warning}A key needs its placeholder, of worker.env\n" if host in {"0.0.0.0", "[::]"} else ""
+    assert (process.stderr.read(), process.wait(30)) == (expected, 0)
+
+
 def test_environment_of_the_worker_has_nothing_of_the_operator(serve):
     _, variables, _ = serve()
     assert "PATH" not in variables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -272,7 +273,8 @@ def serve_command(
         with private.faults_as(ConfigurationError, "Cannot listen"):
             listening = [stack.enter_context(folder.listen(file.name, BACKLOG))]
             if listen:
-                listening.append(socket.create_server(address, backlog=BACKLOG))
+                family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+                listening.append(socket.create_server(address, family=family, backlog=BACKLOG))
 
         def write() -> Path:
             return folder.write("worker.env", env_file(setup.environment(folder, address, {})))
@@ -287,6 +289,9 @@ def serve_command(
         with setup.serving(lambda: listening, connected):
             user = "your own user" if folder.group is None else "the group of its folder"
             output.say(f"Serving on {file} for {user}. The environment of the worker is in {described}")
+            if listen and not ipaddress.ip_address(listening[-1].getsockname()[0]).is_loopback:
+                reach = f"Whoever reaches {listen} may connect through the proxy to the hosts that it allows"
+                output.say(f"{reach}. A key needs its placeholder, of worker.env")
             while (left := until.left()) and not ended.wait(left):
                 if ended.hung_up and ends_with_terminal and not has_terminal():
                     ended.interrupted = True
