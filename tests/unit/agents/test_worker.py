@@ -47,6 +47,19 @@ def test_a_placeholder_replaces_an_inherited_variable(folder):
     }
 
 
+def test_the_authorities_of_grpc_stay_those_of_the_operator(folder):
+    """gRPC speaks HTTP/2 only, so it reaches hosts in a tunnel alone, where no certificate is of the session."""
+    name = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+    assert environment(folder, {name: "/etc/roots.pem"})[name] == "/etc/roots.pem"
+    assert name not in environment(folder)
+
+
+def test_the_address_of_a_proxy_may_be_one_of_ipv6(folder):
+    variables = worker_environment(folder, ROOTS, {}, {}, ("::1", 8080))
+    assert variables["HTTPS_PROXY"] == "http://[::1]:8080"
+    assert b"HTTPS_PROXY=http://[::1]:8080" in env_file(variables)
+
+
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"])
 def test_no_variable_leads_past_the_proxy(folder, name):
     assert name not in environment(folder, {name: "*"})
@@ -104,7 +117,6 @@ def test_the_roots_are_those_that_the_operator_names(tmp_path):
         "NPM_CONFIG_CAFILE",
         "CARGO_HTTP_CAINFO",
         "NIX_SSL_CERT_FILE",
-        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     ],
 )
 def test_the_authorities_of_each_variable_are_added_once(name, tmp_path):

@@ -44,7 +44,6 @@ _BUNDLE = (
     "NIX_SSL_CERT_FILE",
     "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
     "HTTPLIB2_CA_CERTS",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     "DENO_CERT",
     "NODE_EXTRA_CA_CERTS",
 )
@@ -201,7 +200,8 @@ def worker_environment(
     """
     host, port = proxy
     kept = {name: text for name, text in inherited.items() if name.upper() not in _REPLACED}
-    ours: dict[str, str] = dict.fromkeys(_PROXY, f"http://{host}:{port}") | {"NODE_USE_ENV_PROXY": "1"}
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    ours: dict[str, str] = dict.fromkeys(_PROXY, url) | {"NODE_USE_ENV_PROXY": "1"}
     ours |= dict.fromkeys(_BUNDLE, str(folder.write("bundle.pem", authorities)))
     if shutil.which("java"):
         store = folder.write("bundle.p12", _java_store(authorities))
