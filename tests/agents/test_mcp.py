@@ -243,7 +243,7 @@ def test_a_request_that_is_refused_is_not_sent_and_the_agent_gets_the_reason(url
 
 def test_another_name_in_the_host_header_is_refused(tools, upstream, manager):
     text = refused(tools(manager()), "http_request", url=f"{upstream.origin}/", headers={"Host": "other.example"})
-    assert text == "The Host header names another host than the connection"
+    assert text == f"The Host header names another host than the connection: {upstream.origin[8:]}"
     assert upstream.requests == []
 
 

@@ -188,8 +188,8 @@ class Exchange:
     Attributes:
         head: the head to send, with values, and without what `_narrowed` removes.
         needs_body: the whole body is needed before the head is sent: pass it to `replace_body`. Doors read at most
-            `MAX_BODY` bytes of it, and call `refuse_long_body` for a longer one. Otherwise the body passes unchanged, part
-            by part.
+            `MAX_BODY` bytes of it, and call `refuse_long_body` for a longer one. Otherwise the body passes unchanged,
+            part by part.
     """
 
     def __init__(self, session: AgentSession, values: RuleValues, head: RequestHead) -> None:

@@ -285,6 +285,7 @@ def test_a_host_header_may_name_the_host_in_each_form(host):
     [
         (head(("Host", "evil.com")), "another host"),
         (head(("host", "api.example.com:8443")), "another host"),
+        (head(("Host", "api.example.com"))._replace(port=8443), "another host"),
         (head(("Host", "api.example.com@evil.com")), "neither a name"),
         (head(("Host", "evil.com, api.example.com")), "neither a name"),
         (head(("Host", "")), "another host"),

@@ -555,7 +555,7 @@ def test_a_hash_of_the_body_makes_the_body_pass(signing):
 
 
 def test_a_long_body_without_a_hash_is_refused_with_the_name_of_its_header(signing):
-    with pytest.raises(Refusal, match="needs its hash. Send the header X-Amz-Content-Sha256"):
+    with pytest.raises(Refusal, match=r"needs its hash.* X-Amz-Content-Sha256"):
         signing.begin(aws(signing).with_header("content-length", str(MAX_BODY + 1)))
 
 

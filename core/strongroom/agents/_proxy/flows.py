@@ -11,8 +11,6 @@ from typing import TypeVar
 from mitmproxy import http
 
 from strongroom.agents._rules.request import (
-    AUTHORITY,
-    DEFAULT_PORTS,
     REFUSAL_HEADERS,
     Refusal,
     RequestHead,
@@ -53,31 +51,24 @@ def head_of(flow: http.HTTPFlow) -> RequestHead:
     host, port = flow.server_conn.address[:2]
     if (sni := flow.client_conn.sni) is not None and normalize_host(sni) != host:
         raise Refusal(421, f"The name in the TLS handshake is not that of the connection: {host}")
-    _check_form(request, host, port)
+    _check_form(request)
     path, _, query = request.data.path.decode("latin-1").partition("?")
     method = request.data.method.decode("latin-1")
     return RequestHead(method, "https", host, port, path, query, decoded(request.headers))
 
 
-def _check_form(request: http.Request, host: str, port: int) -> None:
-    """Check that the request has one host, that of CONNECT. The session checks its characters.
+def _check_form(request: http.Request) -> None:
+    """Check the framing of a request, and that its host is in the header Host, which the session checks.
 
     Raises:
-        Refusal: it does not, or has another transfer coding than chunked, or is not HTTP/1.
+        Refusal: it is not, or the request has another transfer coding than chunked, or is not HTTP/1.
     """
     if request.http_version not in {"HTTP/1.0", "HTTP/1.1"}:
         raise Refusal(505, "The proxy speaks HTTP/1.1 only with the hosts of rules")
     if request.headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise Refusal(400, "The request has a transfer coding other than chunked")
-    if request.data.authority:
-        raise Refusal(400, "Name the host in the header Host only, not in the target of the request")
-    named = [value for name, value in request.headers.fields if name.lower() == b"host"]
-    if len(named) != 1:
-        raise Refusal(400, "The request must have one header Host")
-    found = AUTHORITY.fullmatch(named[0].decode("latin-1"))
-    own = DEFAULT_PORTS["https"] if found is None or not found[2] else int(found[2])
-    if found is None or (normalize_host(found[1]), own) != (host, port):
-        raise Refusal(400, f"The host of the request is not that of its connection: {host}:{port}")
+    if request.data.authority or "host" not in request.headers:
+        raise Refusal(400, "Name the host in the header Host, and not in the target of the request")
 
 
 def decoded(headers: http.Headers) -> tuple[tuple[str, str], ...]:

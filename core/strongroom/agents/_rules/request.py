@@ -123,8 +123,9 @@ def check_head(head: RequestHead) -> None:
         raise Refusal(400, "There are two Host headers")
     for host in hosts:
         found = AUTHORITY.fullmatch(host)
-        if found is None or normalize_host(found[1]) != head.host or (found[2] and int(found[2]) != head.port):
-            raise Refusal(400, "The Host header names another host than the connection")
+        port = DEFAULT_PORTS[head.scheme] if found is None or not found[2] else int(found[2])
+        if found is None or (normalize_host(found[1]), port) != (head.host, head.port):
+            raise Refusal(400, f"The Host header names another host than the connection: {head.authority}")
 
 
 def normalize_host(host: str) -> str:
