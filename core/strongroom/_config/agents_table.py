@@ -17,12 +17,24 @@ from strongroom.paths import parse_reference
 _HOST = re.compile(r"(?:(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(?::([0-9]{1,5}))?")
 _METHOD = re.compile(r"[A-Z]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TAKEN = re.compile(
+    r"PATH|HOME|LD_\w+|JAVA_TOOL_OPTIONS|\w*_PROXY|"
+    r"\w*SSL_CERT_(FILE|DIR)|\w*_(CA_CERTS(_FILE)?|CA_BUNDLE|CAINFO|CAFILE)|(PIP|DENO)_CERT",
+    re.IGNORECASE,  # as some programs read them
+)
+"""Variables by which programs find other programs, their files, the proxy, and the authorities that they trust."""
+
+_NAME_OF_A_VARIABLE = "the name of a variable that is free for a secret, unlike PATH or HTTPS_PROXY"
 _WHERE = re.compile(r"header:[a-z0-9-]+|query(:\S+)?|body:[^\s.]+")
 
 
 def _is_host(text: str) -> bool:
     found = _HOST.fullmatch(text)
     return found is not None and 0 < int(found[1] or 443) < 1 << 16
+
+
+def _is_free(variable: str) -> bool:
+    return _VARIABLE.fullmatch(variable) is not None and not _TAKEN.fullmatch(variable)
 
 
 def _each(fits: Callable[[str], object], expected: str) -> Any:  # a hint
@@ -32,7 +44,7 @@ def _each(fits: Callable[[str], object], expected: str) -> Any:  # a hint
 _RULE: Mapping[str, Any] = {
     "preset": Text,
     "secret": Text,
-    "variable": Annotated[str, Limit(lambda text: _VARIABLE.fullmatch(text) is not None, "the name of a variable")],
+    "variable": Annotated[str, Limit(_is_free, _NAME_OF_A_VARIABLE)],
     "hosts": _each(_is_host, "host names in lower case, each with an optional leading *. and port, 1 to 65535"),
     "methods": _each(_METHOD.fullmatch, "methods in upper case"),
     "paths": _each(re.compile(r"/[!-~]*").fullmatch, "paths that begin with /, in which * stands for any text"),
@@ -141,6 +153,8 @@ def _command(name: str, row: Table) -> CommandConfig:
     table = row.table("secrets")
     secrets: dict[str, tuple[str, str]] = {}
     for variable in table.rest():
+        if not _is_free(variable):
+            table.fail(variable, f"must be {_NAME_OF_A_VARIABLE}")
         path, key = table.parsed(variable, parse_reference, table.text(variable) or "")
         if key is None:
             table.fail(variable, 'must be "PATH#KEY"')

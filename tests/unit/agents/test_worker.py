@@ -12,6 +12,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from strongroom._config import discovery
 from strongroom.agents._proxy.worker import (
     WorkerFolder,
     env_file,
@@ -45,6 +46,14 @@ def test_a_placeholder_replaces_an_inherited_variable(folder):
         ("OPENAI_API_KEY", "sk-placeholder"),
         ("OTHER", "kept"),
     }
+
+
+def test_no_rule_takes_a_variable_of_the_proxy(folder, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/java")
+    row = {"secret": "path#key", "hosts": ["api.example.com"]}
+    for name in environment(folder).keys() - {"OPENAI_API_KEY"}:
+        with pytest.raises(ConfigurationError, match="a variable that is free"):
+            discovery.load(document={"chain": ["memory"], "agents": {"rules": {"a": {**row, "variable": name}}}})
 
 
 def test_the_authorities_of_grpc_stay_those_of_the_operator(folder):
@@ -271,6 +280,7 @@ def test_java_gets_a_store_with_all_authorities(folder, monkeypatch):
 
 PROTECTED = """
 import ctypes, os
+from strongroom._config import discovery
 from strongroom.agents._proxy.worker import forbid_inspection
 forbid_inspection(["TOKEN"])
 PR_GET_DUMPABLE = 3

@@ -151,6 +151,14 @@ def test_two_rules_must_not_set_one_variable():
         load(rules={"one": RULE, "two": RULE})
 
 
+@pytest.mark.parametrize("name", ["PATH", "HOME", "LD_PRELOAD", "SSL_CERT_DIR", "JAVA_TOOL_OPTIONS", "https_proxy"])
+def test_a_secret_takes_no_variable_that_programs_need(name):
+    with pytest.raises(ConfigurationError, match=r"variable.*: must be the name of a variable that is free"):
+        load(rules={"openai": {**RULE, "variable": name}})
+    with pytest.raises(ConfigurationError, match=f"{name}.*: must be the name of a variable that is free"):
+        load(commands={"prs": {"command": ["gh"], "secrets": {name: "github#token"}}})
+
+
 @pytest.mark.parametrize("changed", [{"command": []}, {"command": 1}, {"secrets": {"A": "path"}}, {"shell": True}])
 def test_a_malformed_command_is_an_error(changed):
     with pytest.raises(ConfigurationError):
