@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -58,6 +59,23 @@ def test_an_answer_that_cannot_be_parsed(recorded, recorder, answer):
     recorder.answer = answer
     target = f"localhost:{recorder.port}"
     assert_ours(recorded.raw(target, f"GET / HTTP/1.1\r\nHost: {target}\r\n\r\n".encode()), 502, TOO_EARLY)
+
+
+def test_a_head_of_any_size_is_not_held(recorded, recorder):
+    """Nor is a line before a chunk, in which a body ends then. A head of 200 KiB passes."""
+    target = f"localhost:{recorder.port}"
+    request = f"GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n".encode()
+    recorder.answer = b"HTTP/1.1 200 OK\r\nX: " + b"a" * (200 << 10) + b"\r\nContent-Length: 0\r\n\r\n"
+    assert recorded.raw(target, request + b"\r\n").startswith(b"HTTP/1.1 200 ")
+    recorder.answer = recorder.answer.replace(b"X: ", b"X: " + b"a" * (1 << 20))
+    assert_ours(recorded.raw(target, request + b"\r\n"), 502, TOO_EARLY)
+    line = b"1;" + b"a" * (1 << 20) + b"\r\n"
+    recorder.answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + line + b"x\r\n0\r\n\r\n"
+    assert recorded.raw(target, request + b"\r\n").endswith(b"\r\n\r\n")
+    before = len(recorder.received)
+    with contextlib.suppress(OSError):
+        assert recorded.raw(target, request + b"X: " + b"a" * (4 << 20) + b"\r\n\r\n") == b""
+    assert len(recorder.received) == before
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -22,6 +22,7 @@ import wsproto.events
 from cryptography.x509 import DNSName
 from h11 import Data, EndOfMessage
 from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import certs, connection, tls
 from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.http import HTTPFlow
@@ -31,7 +32,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http, websocket
 from mitmproxy.proxy.layers.http import HttpStream, _http1
 from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
-from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 
 from strongroom.agents._proxy.authority import Authority, certificate_name
 from strongroom.agents._proxy.flows import EXCHANGE, FAILURE, destination, response_to
@@ -74,7 +75,21 @@ def _error_response(status: int, message: str) -> bytes:
 _http1.make_error_response = _error_response  # type: ignore[assignment, unused-ignore]
 
 
-class _Http1Server(Http1Server):
+_LONGEST_HEAD = 1 << 18
+"""Bytes of a head, or of the line before a chunk, that are held. Most programs take 64 KiB or less, curl 300 KB."""
+
+
+class _Bounded(Http1Connection):
+    """A side that is taken to have left if it sends a longer head."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        if len(self.buf) > _LONGEST_HEAD:
+            self.buf = ReceiveBuffer()
+            yield from self.state(events.ConnectionClosed(self.conn))
+
+
+class _Http1Server(_Bounded, Http1Server):
     """The worker's side."""
 
     def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
@@ -84,7 +99,7 @@ class _Http1Server(Http1Server):
         yield from super().send(event)
 
 
-class _Http1Client(Http1Client):
+class _Http1Client(_Bounded, Http1Client):
     """The upstream's side."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
