@@ -33,7 +33,7 @@ from strongroom._manager import SecretsManager
 from strongroom._manager.manager import resolve_keys
 from strongroom._redaction.fingerprints import Fingerprints
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
-from strongroom.agents.session import FOLDED, AgentSession, Exchange, Headers
+from strongroom.agents.session import AgentSession, Exchange
 from strongroom.errors import StrongroomError
 from strongroom.formats.durations import format_duration
 from strongroom.secret import kind, observe
@@ -211,7 +211,7 @@ class Tools:
             with closing(self._transport.handle_request(_with_values(exchange, request.content))) as response:
                 status = response.status_code
                 received = exchange.answer(status, _decoded(response.headers))
-                _check_folds(exchange, received)
+                exchange.check_joined(received)
                 content = self._read_body(exchange, response)
         except httpx2.TransportError as error:
             raise ToolError(f"{exchange.head.authority}: {_failure_text(error)}") from None
@@ -319,17 +319,6 @@ def _with_values(exchange: Exchange, body: bytes) -> httpx2.Request:
         content=content,
         extensions={"target": head.target.encode("ascii"), "timeout": _REQUEST_TIMEOUT},
     )
-
-
-def _check_folds(exchange: Exchange, headers: Headers) -> None:
-    """Refuse headers in which a value is cut: h11 puts a blank in the place of each fold.
-
-    Raises:
-        Refusal: 502.
-    """
-    content = "\n".join(map(": ".join, headers)).replace(" ", "").encode("latin-1")
-    if exchange.message(content) != content:
-        raise exchange.refuse(Refusal(502, FOLDED))
 
 
 def _decoded(headers: httpx2.Headers) -> tuple[tuple[str, str], ...]:

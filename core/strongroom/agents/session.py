@@ -308,6 +308,15 @@ class Exchange:
             return headers
         return tuple((redact(name), redact(value)) for name, value in headers)
 
+    def check_joined(self, headers: Headers) -> None:
+        """Check the headers of an answer whose parser has joined folded lines: a value may be cut by blanks.
+
+        Raises:
+            Refusal: 502.
+        """
+        if self._redactor.finds_cut("\n".join(map(": ".join, headers)).encode("latin-1")):
+            raise self.refuse(Refusal(502, FOLDED))
+
     def feed(self, content: bytes) -> bytes:
         """Return a part of the answer's body, redacted. May return b""."""
         return self._redactor.feed(content)

@@ -515,6 +515,20 @@ def test_an_answer_without_a_body_does_not_tell_how_well_one_is_compressed(secre
     assert exchange.answer(status, headers) == (("ETag", "x"),)
 
 
+@pytest.mark.parametrize("value", ["0123456789abcdef", "Bearer 0123456789", "0123 \t 456789"])
+@pytest.mark.parametrize("blank", [" ", "  ", "\t "])
+def test_a_value_that_a_fold_cuts_is_found_in_joined_headers(store, secrets, value, blank):
+    """A parser that joins lines puts a blank in the place of each fold. A value may have blanks of its own."""
+    store.write("folded", {"key": value})
+    exchange = session(secrets, rule(secret="folded#key")).begin(head())
+    for cut in range(1, len(value)):
+        joined = (("X-A", "1"), ("X-B", f"is {value[:cut]}{blank}{value[cut:]}"))
+        exchange.answer(200, joined)
+        with pytest.raises(Refusal, match="header of several lines"):
+            exchange.check_joined(joined)
+    exchange.check_joined((("X-A", value[:6]), ("X-B", value[6:])))
+
+
 # --- AWS --------------------------------------------------------------------------------------------------------------
 
 

@@ -162,6 +162,8 @@ def in_body(body: bytes, format_: str, *fields: str) -> bytes:
         ((("Content-Type", "application/x-www-form-urlencoded, text/plain"),), "form"),
         ((("Content-Type", "text/plain"), ("Content-Type", "application/x-www-form-urlencoded")), "form"),
         ((("Content-Type", "application/json"), ("Content-Type", "application/x-www-form-urlencoded")), "form"),
+        ((("Content-Type", "application/x-www-form-urlencoded text/plain"),), "form"),
+        ((("Content-Type", "application/x-www-form-urlencoded"), ("Content-Encoding", "x")), "form"),
         ((), "form"),
     ],
 )

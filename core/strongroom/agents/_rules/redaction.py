@@ -6,6 +6,7 @@ The forms are those of `strongroom._redaction.printed_forms`, the value itself, 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from strongroom._redaction.printed_forms import base64_pieces, escaped_forms
 
 _LEAST_KEPT = 63
 """The fewest bytes at the end of a part that are held back. Most values have no longer form."""
+
+_BLANKS = re.compile(rb"[ \t]+")
 
 
 class Replacement(NamedTuple):
@@ -69,6 +72,11 @@ class Redactor:
         """Return content up to its end, redacted, with the held part before it."""
         content = self._held + content
         return self._redact(content, len(content))
+
+    def finds_cut(self, content: bytes) -> bool:
+        """Return True if a form stands in the content, with or without blanks between its characters."""
+        joined = _BLANKS.sub(b"", content)
+        return any(_BLANKS.sub(b"", form) in joined for form in self._forms)
 
     def _redact(self, content: bytes, end: int) -> bytes:
         """Return the content before `end`, redacted, and hold back the rest. A form that begins before it is replaced.
