@@ -111,14 +111,14 @@ def _basic(content: str) -> str | None:
 def body_format(head: RequestHead) -> str:
     """Return `json` or `form` for a body whose fields can be replaced; otherwise the empty string.
 
-    Rack takes a POST without a type for a form, and it and PHP split the type at a comma too. Of two headers, some
-    servers take the first and some the last.
+    Rack takes a POST without a type for a form. It and PHP split the type at a comma too, and PHP at a blank. Of two
+    headers, some servers take the first and some the last. None of them decompresses a form, whatever its header says.
     """
-    kind, *others = (text.strip().lower() for text in re.split("[;,]", head.header("content-type")))
-    if head.header("content-encoding") not in {"", "identity"}:
-        return ""  # a compressed body is not opened: a placeholder in it is worthless
+    kind, *others = re.split("[;, \t]", head.header("content-type").lower().strip())
     if _FORM in {kind, *others} or (head.method == "POST" and not kind):
         return "form"
+    if head.header("content-encoding") not in {"", "identity"}:
+        return ""  # a compressed body is not opened: a placeholder in it is worthless
     return "json" if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")) else ""
 
 
