@@ -25,6 +25,7 @@ from strongroom.agents._rules.signing import needs_payload, sign_aws4
 from strongroom.agents._rules.substitution import (
     body_fields,
     body_format,
+    may_be_form,
     placeholders_in,
     replace_head,
     replace_in,
@@ -214,12 +215,12 @@ class Exchange:
             }
             narrowed = _narrowed(head, self._covering) if self._is_searched else head
             if (signs := self._signs) is not None and narrowed.header("range") != head.header("range"):
-                reason = "Another rule has a key for this host, so that none of its answers may come in parts"
+                reason = "Another rule has a key for this host, so it must not answer in parts. Give the rules different hosts"
                 raise Refusal(403, reason, signs.name)  # clients of S3 would write the whole in the place of a part
             self.head = replace_head(narrowed.without("te", "sec-websocket-extensions"), replaced)
             format_ = body_format(head)
             self._bodies = [rule for rule in allowing if format_ and body_fields(rule)]
-            has_method = format_ == "form" and any(rule.methods for rule in self._covering)
+            has_method = any(rule.methods for rule in self._covering) and may_be_form(head)
             self.needs_body = bool(self._bodies or has_method or (self._signs and needs_payload(head)))
             length = head.header("content-length")
             if self.needs_body and length.isdecimal() and int(length) > MAX_BODY:
@@ -237,7 +238,7 @@ class Exchange:
         """
         format_, replaced = body_format(self._asked), body
         with self._recorded_refusals():
-            if format_ == "form" and (methods := override_methods(form_pairs(body.decode("latin-1")))):
+            if may_be_form(self._asked) and (methods := override_methods(form_pairs(body.decode("latin-1")))):
                 named = tuple(("x-http-method-override", method) for method in methods)
                 self._asked = self._asked._replace(headers=self._asked.headers + named)
                 allowing = allowing_rules(self._covering, self._found.values(), self._asked)

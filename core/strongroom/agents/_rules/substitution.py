@@ -108,18 +108,32 @@ def _basic(content: str) -> str | None:
 # --- the body ---------------------------------------------------------------------------------------------------------
 
 
+def may_be_form(head: RequestHead) -> bool:
+    """Return True for a body that a server may take for a form.
+
+    Rack takes a POST without a type for one. It and PHP split the type at a comma too, and PHP at a blank. Of two
+    headers, some servers take the first and some the last. None of them decompresses a form, whatever its header says.
+    """
+    kinds = _kinds(head)
+    return _FORM in kinds or (head.method == "POST" and not kinds[0])
+
+
 def body_format(head: RequestHead) -> str:
     """Return `json` or `form` for a body whose fields can be replaced; otherwise the empty string.
 
-    Rack takes a POST without a type for a form. It and PHP split the type at a comma too, and PHP at a blank. Of two
-    headers, some servers take the first and some the last. None of them decompresses a form, whatever its header says.
+    Nothing is replaced in a compressed body, nor in a form that another server may take for something else.
     """
-    kind, *others = re.split("[;, \t]", head.header("content-type").lower().strip())
-    if _FORM in {kind, *others} or (head.method == "POST" and not kind):
-        return "form"
+    kind, *others = _kinds(head)
     if head.header("content-encoding") not in {"", "identity"}:
-        return ""  # a compressed body is not opened: a placeholder in it is worthless
+        return ""
+    if may_be_form(head):
+        return "form" if kind in {_FORM, ""} and not any("/" in other for other in others) else ""
     return "json" if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")) else ""
+
+
+def _kinds(head: RequestHead) -> list[str]:
+    """Return the type of a body, which may be empty, and its parameters and other types."""
+    return re.split("[;, \t]", head.header("content-type").lower().strip())
 
 
 def body_fields(rule: RuleConfig) -> frozenset[str]:
