@@ -215,7 +215,7 @@ class Exchange:
             }
             narrowed = _narrowed(head, self._covering) if self._is_searched else head
             if (signs := self._signs) is not None and narrowed.header("range") != head.header("range"):
-                reason = "Another rule has a key for this host, so it must not answer in parts. Give the rules different hosts"
+                reason = "Another rule has a key for this host, so it must answer whole. Give the rules other hosts"
                 raise Refusal(403, reason, signs.name)  # clients of S3 would write the whole in the place of a part
             self.head = replace_head(narrowed.without("te", "sec-websocket-extensions"), replaced)
             format_ = body_format(head)

@@ -283,7 +283,7 @@ def test_a_part_is_asked_for_where_the_host_only_gets_signatures(secrets, store)
     assert both.begin(head(*NARROWED)).head.headers == expected[2:]
     key = both.placeholder("deploy")
     signature = f"AWS4-HMAC-SHA256 Credential={key}/20260101/r/s/aws4_request, SignedHeaders=host, Signature={'0' * 64}"
-    with pytest.raises(Refusal, match="must not answer in parts"):
+    with pytest.raises(Refusal, match="must answer whole"):
         both.begin(head(*NARROWED, ("Authorization", signature)))
 
 
