@@ -59,7 +59,7 @@ class Use(NamedTuple):
         method: its method.
         path: its path, without query.
         status: the status of the answer, or of the refusal; 0 without an answer.
-        reason: why it was refused, in one sentence; empty for a request that was sent.
+        reason: why it was refused, or why its answer was, in one sentence; otherwise empty.
     """
 
     rule: str
