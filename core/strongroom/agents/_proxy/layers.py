@@ -76,11 +76,13 @@ _http1.make_error_response = _error_response  # type: ignore[assignment, unused-
 
 
 _LONGEST_HEAD = 1 << 18
-"""Bytes of a head, or of the line before a chunk, that are held. Most programs take 64 KiB or less, curl 300 KB."""
+"""Bytes of a head, or of the line before a chunk, that are held. Node and h11 take 16 KiB of a head."""
 
 
 class _Bounded(Http1Connection):
     """A side that is taken to have left if it sends a longer head."""
+
+    buf: ReceiveBuffer
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from super()._handle_event(event)
