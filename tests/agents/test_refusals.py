@@ -20,6 +20,8 @@ from support.agents.upstream import Answer
 from support.agents.workers import VALUE, read_answer, rule
 
 ANSWER = "HTTP/1.1 200 OK\r\n"
+REFUSED = "The certificate of {} is refused"
+TRUST = "If you trust its authority, add that to the file of SSL_CERT_FILE"
 NO_TLS = "Cannot connect to {}, or it does not speak HTTP/1.1 over TLS"
 
 
@@ -207,19 +209,16 @@ class Resetting:
 def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstream_authority, tmp_path):
     """In the logs of the session and for auditors, and on stderr, in the words that the worker gets."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    certificates = {
-        "The certificate of {} is refused: certificate has expired": upstream_authority.issue_cert(
-            "localhost", not_after=yesterday
-        ),
-        "The certificate of {} is refused: hostname mismatch": upstream_authority.issue_cert("other.example.com"),
-        "The certificate of {} is refused: unable to get local issuer certificate": trustme.CA().issue_cert(
-            "localhost"
-        ),
-    }
+    expired = upstream_authority.issue_cert("localhost", not_after=yesterday)
+    certificates = [
+        ("certificate has expired", expired),
+        ("hostname mismatch", upstream_authority.issue_cert("other.example.com")),
+        (f"unable to get local issuer certificate. {TRUST}", trustme.CA().issue_cert("localhost")),
+    ]
     answers = ["", f"{ANSWER}no colon\r\n\r\n", f"{ANSWER}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"]
     good = upstream_authority.issue_cert("localhost")
     with contextlib.ExitStack() as servers:
-        found = [(servers.enter_context(Recorder(made)), reason) for reason, made in certificates.items()]
+        found = [(servers.enter_context(Recorder(made)), f"{REFUSED}: {reason}") for reason, made in certificates]
         found.append((servers.enter_context(Resetting()), NO_TLS))
         for answer in answers:
             found.append((servers.enter_context(Recorder(good)), NO_ANSWER))

@@ -58,7 +58,10 @@ def connect_failure(host: str, message: str) -> Refusal:
         message: mitmproxy's message.
     """
     if message.startswith(_CERTIFICATE):
-        return Refusal(502, f"The certificate of {host} is refused: {message.removeprefix(_CERTIFICATE)}")
+        reason = message.removeprefix(_CERTIFICATE)
+        is_unknown = "issuer" in reason or "self-signed" in reason  # such as that of a company
+        hint = ". If you trust its authority, add that to the file of SSL_CERT_FILE" if is_unknown else ""
+        return Refusal(502, f"The certificate of {host} is refused: {reason}{hint}")
     if reason := connect_reason(message):
         return Refusal(502, f"Cannot connect to {host}: {reason}")
     return Refusal(502, f"Cannot connect to {host}, or it does not speak HTTP/1.1 over TLS")
