@@ -72,8 +72,8 @@ def test_operator_is_told_that_others_may_reach_the_proxy(serve, upstream, host)
     _, variables, process = serve("--listen", listen)
     assert variables["HTTPS_PROXY"] == f"http://{listen}"
     process.send_signal(signal.SIGTERM)
-    warning = f"strongroom: Whoever reaches {listen} may connect through the proxy to the hosts that it allows. "
-    expected = f"{warning}A key needs its placeholder, of worker.env\n" if host in {"0.0.0.0", "[::]"} else ""
+    warning = f"strongroom: Anybody who reaches {listen} may connect through the proxy to the hosts that it allows. "
+    expected = f"{warning}A key needs its placeholder from worker.env\n" if host in {"0.0.0.0", "[::]"} else ""
     assert (process.stderr.read(), process.wait(30)) == (expected, 0)
 
 

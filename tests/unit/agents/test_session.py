@@ -518,7 +518,7 @@ def test_an_answer_without_a_body_does_not_tell_how_well_one_is_compressed(secre
 @pytest.mark.parametrize("value", ["0123456789abcdef", "Bearer 0123456789", "0123 \t 456789"])
 @pytest.mark.parametrize("blank", [" ", "  ", "\t "])
 def test_a_value_that_a_fold_cuts_is_found_in_joined_headers(store, secrets, value, blank):
-    """A parser that joins lines puts a blank in the place of each fold. A value may have blanks of its own."""
+    """A parser that joins lines puts a blank in the place of each fold. A value may have blanks too."""
     store.write("folded", {"key": value})
     exchange = session(secrets, rule(secret="folded#key")).begin(head())
     for cut in range(1, len(value)):

@@ -57,7 +57,7 @@ def test_no_rule_takes_a_variable_of_the_proxy(folder, monkeypatch):
 
 
 def test_the_authorities_of_grpc_stay_those_of_the_operator(folder):
-    """gRPC speaks HTTP/2 only, so it reaches hosts in a tunnel alone, where no certificate is of the session."""
+    """gRPC speaks HTTP/2 only, so it reaches hosts only in a tunnel, with their own certificates."""
     name = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
     assert environment(folder, {name: "/etc/roots.pem"})[name] == "/etc/roots.pem"
     assert name not in environment(folder)

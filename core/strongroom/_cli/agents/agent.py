@@ -290,8 +290,8 @@ def serve_command(
             user = "your own user" if folder.group is None else "the group of its folder"
             output.say(f"Serving on {file} for {user}. The environment of the worker is in {described}")
             if listen and not ipaddress.ip_address(listening[-1].getsockname()[0]).is_loopback:
-                reach = f"Whoever reaches {listen} may connect through the proxy to the hosts that it allows"
-                output.say(f"{reach}. A key needs its placeholder, of worker.env")
+                reach = f"Anybody who reaches {listen} may connect through the proxy to the hosts that it allows"
+                output.say(f"{reach}. A key needs its placeholder from worker.env")
             while (left := until.left()) and not ended.wait(left):
                 if ended.hung_up and ends_with_terminal and not has_terminal():
                     ended.interrupted = True

@@ -112,7 +112,7 @@ def may_be_form(head: RequestHead) -> bool:
     """Return True for a body that a server may take for a form.
 
     Rack takes a POST without a type for one. It and PHP split the type at a comma too, and PHP at a blank. Of two
-    headers, some servers take the first and some the last. None of them decompresses a form, whatever its header says.
+    headers, some servers take the first and some the last. They ignore the header Content-Encoding of a request.
     """
     kinds = _kinds(head)
     return _FORM in kinds or (head.method == "POST" and not kinds[0])
@@ -121,7 +121,7 @@ def may_be_form(head: RequestHead) -> bool:
 def body_format(head: RequestHead) -> str:
     """Return `json` or `form` for a body whose fields can be replaced; otherwise the empty string.
 
-    Nothing is replaced in a compressed body, nor in a form that another server may take for something else.
+    Nothing is replaced in a compressed body, nor in a form that some servers take for another format.
     """
     kind, *others = _kinds(head)
     if head.header("content-encoding") not in {"", "identity"}:
