@@ -130,6 +130,7 @@ def test_absolute_targets(worker, refusals, upstream):
 def test_requests_in_a_tunnel(worker, refusals, upstream):
     host = f"localhost:{upstream.port}"
     heads = [
+        "GET /a?q=1 HTTP/1.1",
         "GET /a?q=1 HTTP/1.1\r\nHost: other.example.com",
         f"GET https://other.example.com/a?q=1 HTTP/1.1\r\nHost: {host}",
         f"GET /a?q=1 HTTP/1.1\r\nHost: {host}\r\nHost: {host}",
@@ -140,7 +141,7 @@ def test_requests_in_a_tunnel(worker, refusals, upstream):
     for head in heads:
         answer = worker.raw(host, f"{head}\r\nConnection: close\r\n\r\n0\r\n\r\n".encode())
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 ")), head
-    assert refusals() == [(host, "GET", "/a", 400)] * 5 + [(host, "GET", "/a", 403)]
+    assert refusals() == [(host, "GET", "/a", 400)] * 6 + [(host, "GET", "/a", 403)]
     told = lines(worker)
     assert len(set(told)) == len(told) > 1
     assert all(line.startswith(f"strongroom: Refused {host} to the worker: ") for line in told)
