@@ -62,6 +62,7 @@ def now_command(invocation: Invocation, path: str, *, yes: bool, as_json: bool) 
 
     `strongroom rotate PATH` is the same. In production it asks for confirmation. If a step fails, the rotation is
     undone and the exit code is 1; if it could not be undone, the exit code is 8 and the message has the next command.
+    An undo that was left is finished first, and then the secret is rotated.
 
     Example: strongroom rotate now database/app
     """

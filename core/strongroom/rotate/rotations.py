@@ -136,8 +136,8 @@ class Rotations:
     def rotate(self, path: str) -> RotationStatus:
         """Rotate the secret now, or finish the rotation that another process has left.
 
-        At every moment at least one stored credential works. If a step before the promotion fails, the rotation is
-        undone.
+        An undo that was left is finished first, and then the secret is rotated. At every moment at least one stored
+        credential works. If a step before the promotion fails, the rotation is undone.
 
         Raises:
             RotationError: a step failed, and the rotation was undone.

@@ -141,8 +141,8 @@ class RotationState:
         return _NEXT[self.step]
 
     def grace_end(self, grace: timedelta) -> datetime:
-        """Return when the old credential may be revoked."""
-        return (self.promoted or self.changed) + grace
+        """Return when the credential that was replaced may be revoked. An undo revokes it at once."""
+        return (self.promoted or self.changed) + (timedelta(0) if self.back else grace)
 
     def is_free(self, now: datetime, owner: str = "") -> bool:
         """Return True if a process may work on it: its own rotation, one of nobody, or one whose lease has ended."""

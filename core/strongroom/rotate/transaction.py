@@ -94,6 +94,8 @@ class Transaction:
     ) -> RotationState | None:
         """Rotate the secret, or finish the rotation that another process has left.
 
+        An undo that was left, or the end of a grace time, is finished first, and the secret is rotated.
+
         Args:
             wanted: returns whether a new rotation is due, from the last state and the secret. The state that it sees is
                 the one that the first write is checked against.
@@ -109,7 +111,7 @@ class Transaction:
         if state is not None and state.unfinished:
             began = state.step
             state = self._advance(self._take(state, take_over=False))
-            if began is not RotationStep.PROMOTED:
+            if began is not RotationStep.PROMOTED and state.step is not RotationStep.UNDONE:
                 return state
             if state.unfinished:
                 end = state.grace_end(self._grace).isoformat(timespec="seconds")
@@ -148,7 +150,6 @@ class Transaction:
             raise UnsupportedOperationError(self._path, reason, hint=reports.SEE_STATUS)
         if loaded is not None and loaded.step is RotationStep.DONE:
             self._check_rotator(loaded)
-            self._grace = timedelta(0)
             secret = self._ledger.secret()
             return self._advance(self._create(loaded, secret, partial(self._former, loaded), back=True))
         state = self._take(self._unfinished(loaded), take_over=take_over)

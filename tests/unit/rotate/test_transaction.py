@@ -111,6 +111,16 @@ def test_an_undo_that_fails_too_can_be_repeated(rotating):
     assert rotating.service.accepted == {FIRST["password"]}
 
 
+def test_a_rotation_is_made_after_the_undo_that_another_process_has_left(rotating):
+    rotating.rotator.faults.update(apply=OUTAGE, prove=OUTAGE)
+    with pytest.raises(UnfinishedRotationError):
+        rotating.transaction().rotate()
+    rotating.rotator.faults.clear()
+    assert rotating.transaction().rotate().step is RotationStep.DONE
+    assert rotating.secret != FIRST
+    assert rotating.service.accepted == {rotating.secret["password"]}
+
+
 def test_a_revocation_that_fails_is_resumed(rotating):
     rotating.rotator.faults["revoke"] = OUTAGE
     with pytest.raises(UnfinishedRotationError, match="strongroom rotate resume database/app"):

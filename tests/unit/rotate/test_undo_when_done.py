@@ -2,11 +2,26 @@
 
 import pytest
 
-from strongroom.errors import ConflictError, PermissionDeniedError, RotationError, UnsupportedOperationError
+from strongroom.errors import (
+    ConflictError,
+    PermissionDeniedError,
+    RotationError,
+    UnfinishedRotationError,
+    UnsupportedOperationError,
+)
 from strongroom.rotate.state import RotationStep
 from strongroom.store.memory import MemoryStore
 from strongroom_rotators.generated import open_password
-from support.scenarios.rotating import FIRST, PATH, WRITES, KillableStore, Killed, Rotating, killed_at_each_write
+from support.scenarios.rotating import (
+    FIRST,
+    OUTAGE,
+    PATH,
+    WRITES,
+    KillableStore,
+    Killed,
+    Rotating,
+    killed_at_each_write,
+)
 
 
 @pytest.fixture(params=[True, False], ids=["two credentials", "one credential"])
@@ -80,6 +95,32 @@ def test_an_undo_that_is_killed_can_be_finished_or_undone_itself(two, write, aft
         assert rotating.secret == (FIRST if finish == "resume" else newer)
     assert rotating.pending is None
     assert rotating.service.accepted == {rotating.secret["password"]}
+
+
+@pytest.mark.parametrize(("name", "last"), [("resume", RotationStep.UNDONE), ("rotate", RotationStep.PROMOTED)])
+def test_an_undo_that_another_process_has_left_waits_for_no_grace_time_and_is_no_rotation(rotating, name, last):
+    newer = rotating.secret["password"]
+    rotating.rotator.faults["revoke"] = OUTAGE
+    with pytest.raises(UnfinishedRotationError, match="strongroom rotate resume database/app"):
+        rotating.transaction(grace=3600).undo()
+    rotating.rotator.faults.clear()
+    assert getattr(rotating.transaction(grace=3600), name)().step is last
+    assert newer not in rotating.service.accepted
+    assert (rotating.secret == FIRST) is (name == "resume")
+
+
+def test_a_rotation_is_made_after_an_undo_that_was_killed_at_its_first_step():
+    store = KillableStore()
+    rotating = Rotating(store=store)
+    rotating.transaction().rotate()
+    newer = rotating.secret["password"]
+    store.arm(1, after=True)
+    with pytest.raises(Killed):
+        rotating.transaction().undo()
+    store.left = None
+    rotating.time.move(minutes=10)
+    assert rotating.transaction().rotate().step is RotationStep.DONE
+    assert rotating.secret["password"] not in {newer, FIRST["password"]}
 
 
 def test_without_the_version_before_it_nothing_is_changed(rotating):

@@ -133,6 +133,17 @@ def test_an_undo_that_fails_has_the_code_of_what_is_partly_done(command, rotated
     assert "strongroom rotate undo database/app" in done.err
 
 
+def test_a_rotation_that_was_asked_for_is_made_after_the_undo_that_was_left(command, rotated):
+    """Whoever asked for it, such as a cron job, relies on the exit code."""
+    Path("strongroom.toml").write_text(FAILING.replace('["true"]', '["false"]'))
+    command("rotate", PATH)
+    Path("strongroom.toml").write_text(FAILING.replace('["false"]', '["true"]'))
+    done = command("rotate", PATH, "--json")
+    assert (done.code, json.loads(done.out)["state"]) == (0, "done")
+    assert "Rotated database/app" in done.err
+    assert rotated.read(PATH).data["token"] != "canary-token-1"
+
+
 @pytest.mark.parametrize(
     ("tables", "message", "code"),
     [
