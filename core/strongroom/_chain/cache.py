@@ -441,8 +441,11 @@ class MemoryCache:
         """Return the name of the entry for the earlier versions of a secret. No path has that name."""
         return f"{path}\0history"
 
-    def forget(self, path: str | None = None) -> None:
-        """Drop `path` with its earlier versions, or everything. A read in progress does not fill it again."""
+    def forget(self, path: str | None = None, *, keeps_stale: bool = False) -> None:
+        """Drop `path` with its earlier versions, or everything. A read in progress does not fill it again.
+
+        Secrets of a path stay as stale ones if `keeps_stale`.
+        """
         with self._lock:
             if path is None:
                 self._clear()
@@ -450,7 +453,11 @@ class MemoryCache:
                 self.insisting.clear()
             else:
                 for name in (path, self.history_of(path)):
-                    self._discard(name)
+                    before = self._secrets.snapshots.get(name)
+                    if keeps_stale and before is not None:
+                        self._add(name, self._secrets, before._replace(until=min(before.until, self.clock())))
+                    else:
+                        self._discard(name)
                     self.flights.pop(name, None)
                 self.insisting.pop(path, None)
 

@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from strongroom._chain.answer import Reading
 from strongroom._chain.cache import Ask, MemoryCache, Snapshot
 from strongroom._chain.connection import Opener, StoreConnection
 from strongroom.errors import (
     AuthenticationError,
+    InvalidDataError,
+    InvalidPathError,
     PermissionDeniedError,
+    SecretTooLargeError,
     StoreUnavailableError,
     StrongroomError,
+    UnsupportedOperationError,
+    WriteOutcomeUnknownError,
 )
 from strongroom.secret import AgedAbsence, Secret, SensitiveDict
 from strongroom.store import in_daemon, remaining
 from strongroom.store.deadline import fail_fast
 
 if TYPE_CHECKING:
+    from strongroom._boundary.guard import GuardedStore
     from strongroom._config import CacheConfig
     from strongroom._disk_cache.store_cache import StoreCache
 
 logger = logging.getLogger("strongroom.secrets_manager")
 
+_R = TypeVar("_R")
+
 _DENIALS = (PermissionDeniedError, AuthenticationError)
+_REFUSALS = (
+    *_DENIALS,
+    InvalidDataError,
+    InvalidPathError,
+    SecretTooLargeError,
+    StoreUnavailableError,
+    UnsupportedOperationError,
+)
+"""Errors of a change that was not made. WriteOutcomeUnknownError, which is a StoreUnavailableError, is the exception."""
 
 PROBE_PATIENCE = 0.02
 """For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""
@@ -261,12 +278,29 @@ class CachedStore:
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
-    def forget(self, path: str | None = None) -> None:
-        """Drop `path`, or everything, from the caches in memory and on disk."""
+    def forget(self, path: str | None = None, *, keeps_stale: bool = False) -> None:
+        """Drop `path`, or everything, from the caches in memory and on disk: see `MemoryCache.forget`."""
         self.forgotten += 1
         if self._disk is not None:
             self._disk.forget(path)
-        self.memory.forget(path)
+        self.memory.forget(path, keeps_stale=keeps_stale)
+
+    def change(self, path: str, operation: Callable[[GuardedStore], _R], store: GuardedStore) -> _R:
+        """Return the result of an operation that changes `path`, and drop the path from the caches before and after.
+
+        So nobody gets its secret, or joins an older read. Memory keeps the secret for outages until the store has, or
+        may have, changed it.
+        """
+        self.forget(path, keeps_stale=True)
+        changed = True
+        try:
+            return operation(store)
+        except _REFUSALS as error:
+            changed = isinstance(error, WriteOutcomeUnknownError) or store.traits.piecewise
+            raise
+        finally:
+            if changed:
+                self.forget(path)
 
     def _forget_denied(self, paths: Sequence[str]) -> None:
         """Drop these from the caches of this login: a later outage must not serve a secret that was denied."""

@@ -468,16 +468,11 @@ class Link:
         Args:
             path: the secret's path.
             operation: takes the store.
-            changes: the name of the change, if it is one. The cache then forgets the path before, so that nobody joins
-                an older read, and after.
+            changes: the name of the change, if it is one: see `CachedStore.change`.
         """
-        if not changes:
-            return self.connection.call(path, operation)
-        self.forget(path)
-        try:
-            return self.connection.call(path, operation, changes=changes)
-        finally:
-            self.forget(path)
+        if changes:
+            operation = partial(self._store.change, path, operation)
+        return self.connection.call(path, operation, changes=changes)
 
     def close(self) -> None:
         """Close the store and empty the cache. Every later call is refused."""

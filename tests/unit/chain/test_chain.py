@@ -35,7 +35,7 @@ from strongroom.errors import (
     WriteOutcomeUnknownError,
 )
 from strongroom.secret import Secret, Value, Version
-from strongroom.store import SecretStore, remaining
+from strongroom.store import SecretStore, Traits, remaining
 from strongroom.store.deadline import DEFAULT_TIMEOUT
 from strongroom.store.memory import MemoryStore
 from strongroom_vault.errors import VaultConnectionError
@@ -842,6 +842,63 @@ def test_a_read_during_a_write_is_forgotten_after_it(chain: Chain, vault: Remote
     vault.write = overtaken
     chain.write("db", {"url": "new"}, replace=True)
     assert chain.resolve("db", "url").value == "new"
+
+
+@pytest.mark.parametrize("change", ["merge", "replace", "delete"])
+@pytest.mark.parametrize(
+    ("fault", "changed"),
+    [
+        (PermissionDeniedError("db"), False),
+        (InvalidDataError("db"), False),
+        (StoreUnavailableError("db", "refused"), False),
+        (ConflictError("db"), True),
+        (SecretNotFoundError("db"), True),
+        (WriteOutcomeUnknownError("db"), True),
+        (ConnectionResetError(), True),
+    ],
+    ids=["denial", "invalid data", "outage", "conflict", "absence", "outcome unknown", "lost reply"],
+)
+def test_a_change_that_was_not_made_leaves_the_stale_secret(
+    vault: RemoteStore, change: str, fault: Exception, *, changed: bool
+) -> None:
+    """A secret that has changed, or may have, is served no more, not even in an outage."""
+    chain = Chain([link("vault", vault)], timeout=0.5)
+    chain.resolve("db", "url")
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    vault.write = vault.write_if = vault.delete = fail
+    with pytest.raises(StoreError):
+        chain.delete("db") if change == "delete" else chain.write("db", {"url": "new"}, replace=change == "replace")
+    assert chain.peek("db", "url") is None
+    vault.fault = StoreUnavailableError("db", "refused")
+    if changed:
+        with pytest.raises(StoreUnavailableError):
+            chain.resolve("db", "url")
+    else:
+        assert chain.resolve("db", "url").stale
+
+
+def test_a_piecewise_change_that_failed_may_have_changed_the_secret(vault: RemoteStore) -> None:
+    vault.traits = Traits(honors_deadline=True, piecewise=True)
+    chain = Chain([link("vault", vault)])
+    chain.resolve("db", "url")
+    vault.fault = PermissionDeniedError("db", "the second key")
+    with pytest.raises(PermissionDeniedError):
+        chain.write("db", {"url": "new"}, replace=True)
+    vault.fault = StoreUnavailableError("db", "refused")
+    with pytest.raises(StoreUnavailableError):
+        chain.resolve("db", "url")
+
+
+def test_a_refused_change_leaves_the_stale_earlier_values(vault: RemoteStore) -> None:
+    """Such as those that `accept_previous` takes."""
+    cache = Chain([link("vault", vault)]).links[0].cache
+    place = cache.history_of("db")
+    cache.fetch(place, lambda: Secret(place, {"k": "v"}))
+    cache.forget("db", keeps_stale=True)
+    assert (cache.current(place), cache.stale(place) is None) == (None, False)
 
 
 def test_a_write_passes_over_links_for_other_paths(vault: RemoteStore) -> None:
