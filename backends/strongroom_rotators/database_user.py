@@ -239,15 +239,19 @@ def login_refused(user: str) -> AuthenticationError:
 
 
 def administrator_of(credentials: CredentialPair, path: str, default_user: SensitiveStr | None = None) -> UserLogin:
-    """Return the login in the secret of an administrator, whose path errors name."""
+    """Return the login in the secret of an administrator.
+
+    Raises:
+        ConfigurationError: the secret has no login. The message names the path. Nothing was changed.
+    """
     secret = credentials.read(path)
     try:
         found = read_address(secret)
         user = found.user or default_user or required_text(secret, user_key_of(secret))
         return UserLogin(user.reveal(), found.password or required_text(secret, PASSWORD_KEY))
     except InvalidDataError as error:
-        failure = error
-    raise failure.copy(path=path)
+        message = str(error.copy(path=path))
+    raise ConfigurationError(message)
 
 
 def with_server(found: DatabaseAddress, host: str | None, port: int | None) -> DatabaseAddress:

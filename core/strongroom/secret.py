@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, TypeAlias, overload
@@ -162,6 +162,13 @@ class SensitiveList(list["Value"]):
         return list, (list(self),)
 
 
+def its_keys(data: Iterable[str]) -> str:
+    """Return the names of a secret's keys as the hint of an error about a missing one."""
+    keys = [shown(key) for key in data]
+    rest = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
+    return f"Its keys are {', '.join(keys[:_MOST_KEYS])}{rest}"
+
+
 class SensitiveDict(dict[str, "Value"]):
     """A `dict` whose `repr` shows its keys and no value. The strings in it are `SensitiveStr`.
 
@@ -194,10 +201,7 @@ class SensitiveDict(dict[str, "Value"]):
         if origin is None:
             raise KeyError(key)
         name = repr(key) if isinstance(key, str) else f"of type {type(key).__name__}"
-        keys = [shown(key) for key in self]
-        rest = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
-        hint = f"Its keys are {', '.join(keys[:_MOST_KEYS])}{rest}"
-        raise MissingKeyError(origin[0], f"it has no key {shown(name)}", store=origin[1], hint=hint)
+        raise MissingKeyError(origin[0], f"it has no key {shown(name)}", store=origin[1], hint=its_keys(self))
 
     def _give_origin(self, twin: SensitiveDict) -> SensitiveDict:
         origin = getattr(self, "_origin", None)

@@ -48,7 +48,7 @@ _REFUSALS = (
     StoreUnavailableError,
     UnsupportedOperationError,
 )
-"""Errors of a change that was not made. WriteOutcomeUnknownError, which is a StoreUnavailableError, is the exception."""
+"""Errors of a change that was not made, with one exception: WriteOutcomeUnknownError, a StoreUnavailableError."""
 
 PROBE_PATIENCE = 0.02
 """For how many seconds the one reader that begins a probe waits for its answer before it serves a stale secret."""

@@ -58,11 +58,15 @@ def record(
 
 
 def reason_of(error: StrongroomError, path: str) -> str:
-    """Return what happened, in a few words, and where if not at `path`: the reason of a store's error, or a message."""
+    """Return what happened, in a few words, and where if not at `path`: the reason of a store's error, or a message.
+
+    A hint follows, unless it is that of the class.
+    """
     if isinstance(error, StoreError):
         place = f"{error.store}: " if error.store else ""
         other = f"{shown(error.path)}: " if error.path and error.path != path else ""
-        return place + other + (error.reason or error.summary)
+        hint = f". {error.hint}" if error.hint and error.hint != error.default_hint else ""
+        return place + other + (error.reason or error.summary) + hint
     return str(error)
 
 

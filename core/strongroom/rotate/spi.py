@@ -47,7 +47,7 @@ from typing import Protocol, runtime_checkable
 
 from strongroom._credentials.database_address import DatabaseAddress, Host, read_address, url_with, user_key_of
 from strongroom.errors import ConfigurationError, InvalidDataError
-from strongroom.secret import SensitiveDict, SensitiveStr, Value
+from strongroom.secret import SensitiveDict, SensitiveStr, Value, its_keys
 from strongroom.store import SecretStore
 
 __all__ = [
@@ -205,8 +205,8 @@ def required_text(secret: Mapping[str, Value], key: str) -> SensitiveStr:
     if isinstance(value, str) and value:
         return SensitiveStr(value)
     del value
-    found = "is missing" if key not in secret else "is not a text, or is empty"
-    raise InvalidDataError(None, f"the key {key!r} of the secret {found}")
+    found, hint = ("is not a text, or is empty", "") if key in secret else ("is missing", its_keys(secret))
+    raise InvalidDataError(None, f"the key {key!r} of the secret {found}", hint=hint)
 
 
 # --- generated passwords, from the randomness of the operating system -------------------------------------------------

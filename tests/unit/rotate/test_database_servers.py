@@ -30,7 +30,8 @@ def test_a_wrong_secret_of_the_administrator_is_named():
     credentials = CredentialPair(
         "app", SensitiveDict(), SensitiveDict(), {"admin": SensitiveDict(user="a")}.__getitem__
     )
-    with pytest.raises(InvalidDataError, match=r"Invalid data: admin \(the key 'password'"):
+    message = r"^Invalid data: admin \(the key 'password' of the secret is missing\)\. Its keys are user$"
+    with pytest.raises(ConfigurationError, match=message):
         administrator_of(credentials, "admin")
 
 

@@ -523,3 +523,16 @@ def test_failed_step_names_the_other_secret_that_it_could_not_read(rotating):
     rotating.rotator.faults["apply"] = SecretNotFoundError("database/admin", "no store of the chain has it")
     with pytest.raises(UnfinishedRotationError, match="service: database/admin: no store of the chain has it"):
         rotating.transaction().rotate()
+
+
+def test_failed_step_names_the_key_that_the_other_secret_lacks_and_those_that_exist(rotating):
+    rotating.store.write("database/admin", {"user": "canary-1", "host": "canary-2"})
+
+    def apply(credentials):
+        credentials.read("database/admin")["password"]
+
+    rotating.rotator.apply = apply
+    reason = r"database/admin: it has no key 'password'\. Its keys are user, host\)"
+    with pytest.raises(UnfinishedRotationError, match=reason) as caught:
+        rotating.transaction().rotate()
+    assert "canary" not in str(caught.value)

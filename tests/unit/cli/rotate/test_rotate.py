@@ -126,6 +126,18 @@ def test_a_rotation_without_its_administrator_does_not_begin(command, rotated):
     assert list(rotated.list_entries(f"{PATH}/rotation")) == []
 
 
+def test_a_key_that_its_administrator_lacks_is_named_with_those_that_exist(command, rotated):
+    """Nothing has reached the service, so nothing has to be resumed."""
+    rotated.write("database/typo", {"user": "postgres", "pasword": "canary-1"})
+    rotated.write(PATH, {"user": "app", "password": "canary-2", "host": "db.example"})
+    Path("strongroom.toml").write_text(ADMIN)
+    done = command("rotate", PATH)
+    assert done.code == 1
+    assert "database/typo (the key 'password' of the secret is missing). Its keys are user, pasword" in done.err
+    assert "It was undone" in done.err
+    assert "canary" not in done.err
+
+
 def test_an_undo_that_fails_has_the_code_of_what_is_partly_done(command, rotated):
     Path("strongroom.toml").write_text(FAILING.replace('["true"]', '["false"]'))
     done = command("rotate", PATH)
