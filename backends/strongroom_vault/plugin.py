@@ -135,6 +135,7 @@ def _session(url: str | Sequence[str], mount: str, options: VaultOptions) -> Ses
         auth,
         namespace=namespace,
         mount=check_option("mount", mount.strip("/")),
+        tls=tls,
         verified=not (encrypted and tls.skip_verify),
     )
     if not session.verified:

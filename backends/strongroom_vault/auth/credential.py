@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -58,6 +60,19 @@ def exposed(auth: object) -> str:
         return ""
     files = (getattr(auth, field.name) for field in fields(auth))
     return ", ".join(_exposed[file] for file in files if isinstance(file, Path) and file in _exposed)
+
+
+def source_states(*options: object) -> Iterator[object]:
+    """Yield what changes if a file or a variable that these options name gets another credential."""
+    for each in filter(is_dataclass, options):
+        for field in fields(each):
+            source = getattr(each, field.name)
+            if isinstance(source, Path):
+                with suppress(OSError):
+                    status = source.stat()
+                    yield source, status.st_ino, status.st_size, status.st_mtime_ns
+            elif field.name == "jwt_env" and source is not None:
+                yield os.environ.get(source)
 
 
 def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:

@@ -17,7 +17,7 @@ from strongroom.store import fork_safe_lock, remaining, time_limit
 from strongroom.store.deadline import boot_time, fail_fast
 from strongroom.store.process import call_at_exit
 from strongroom_vault.auth import Auth
-from strongroom_vault.auth.credential import exposed
+from strongroom_vault.auth.credential import exposed, source_states
 from strongroom_vault.background import Background
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.drivers.driver import Driver
@@ -26,6 +26,7 @@ from strongroom_vault.http.messages import HttpRequest, Reply, Start, Steps
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.read_after_write import FORWARD, INCONSISTENT, INDEX, States, is_from_active_node
 from strongroom_vault.http.request_policy import Progress, exchange, first_attempt
+from strongroom_vault.http.tls import TLSSettings
 from strongroom_vault.responses import failure
 from strongroom_vault.session.login_backoff import login_backoff
 from strongroom_vault.session.renewal import Renewal
@@ -55,6 +56,7 @@ class Session:
         auth: how to log in.
         namespace: the namespace's path, or None for the root.
         mount: the engine's mount path.
+        tls: the settings of the driver, whose client certificate may be the credential.
         verified: False if TLS verification is disabled.
         clock: seconds that never go back, and go on while the machine sleeps.
 
@@ -75,6 +77,7 @@ class Session:
         *,
         namespace: str | None,
         mount: str,
+        tls: TLSSettings | None = None,
         verified: bool = True,
         clock: Callable[[], float] = boot_time,
     ) -> None:
@@ -89,7 +92,8 @@ class Session:
         within = f"in namespace '{namespace}' " if namespace else ""
         location = f"{within}at {', '.join(map(str, cluster.addresses))}"
         self.location = f"mount '{mount}' {location}"
-        backoff = login_backoff((auth, cluster.addresses, namespace), clock)
+        credentials = (auth, tls, *source_states(auth, tls), cluster.addresses, namespace)
+        backoff = login_backoff(credentials, clock)
         revoke = partial(_revoke, driver, self.cluster, namespace)
         self.tokens = Tokens(auth, revoke, backoff, location, clock=clock)
         self.tokens.owner = WeakMethod(self.close)

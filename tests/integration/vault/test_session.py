@@ -341,6 +341,27 @@ def test_refused_login_is_not_repeated_by_every_read(openbao, tmp_path):
     assert "secret_id" in messages.pop()
 
 
+def test_refused_login_with_a_file_that_was_corrected_is_repeated_at_once(openbao, tmp_path):
+    """By the next manager of the process: whoever has corrected the file need not wait."""
+    openbao.put("mine/app", {"k": "v"})
+    role = Role(openbao, token_ttl="1h")
+    file = tmp_path / "secret_id"
+    file.write_text("wrong")
+    secret_id = role.auth.pop("secret_id")
+    role.auth["secret_id_file"] = str(file)
+    (tmp_path / "strongroom.toml").write_text(configuration(role))
+    for _ in range(2):
+        with (
+            SecretsManager.from_config(tmp_path / "strongroom.toml") as manager,
+            pytest.raises(VaultAuthenticationError),
+        ):
+            manager.get_secret("mine/app")
+    assert role.logins == 1
+    file.write_text(secret_id)
+    with SecretsManager.from_config(tmp_path / "strongroom.toml") as manager:
+        assert manager.get_secret("mine/app", "k") == "v"
+
+
 def test_login_that_finds_no_server_is_an_outage(own_openbao):
     """And works as soon as there is one again."""
     role = Role(own_openbao, token_ttl="1h")
