@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from strongroom import SecretsManager
 from strongroom import _plugins as plugins
 from strongroom._config import discovery
 from strongroom._plugins.option_schema import read_schema
@@ -161,6 +162,18 @@ def test_gateway_path_is_in_front_of_every_request(fault_server, stored):
     store.read("app")
     assert fault_server.requests[0].target == "/gate/v1/secret/data/app"
     store.close()
+
+
+def test_path_that_the_server_does_not_know_is_a_configuration_error(openbao, tmp_path):
+    """It answers there as it answers for an absent secret: a gateway may pass its own path on to the server."""
+    config = tmp_path / "strongroom.toml"
+    config.write_text(
+        f'chain = ["vault", "memory"]\n[stores.vault]\nurl = "{openbao.url}/vault"\ntoken = "{openbao.token}"\n'
+    )
+    with SecretsManager.from_config(config) as manager:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=r"Nothing answers for .*/vault \(HTTP 404\). Check `url`"):
+                manager.get_secret("app/db", default="none")
 
 
 def test_failed_opening_closes_what_it_opened(fault_server, answered, monkeypatch):
