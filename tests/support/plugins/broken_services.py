@@ -367,7 +367,7 @@ class DeletesBeforeItWrites(WrongService):
 
 class DoubtsAChangeThatWasNotSent(WrongService):
     caught_by = "test_change_that_was_not_sent_was_not_made[delete]"
-    caught_with = "nothing was sent"
+    caught_with = "nothing was carried out"
 
     class Store(Shelf):
         def fault_of(self, error):

@@ -37,6 +37,7 @@ from strongroom.testing.service_contract.base import (
     count_versions,
     holds,
     in_time,
+    is_outage,
     load_config,
     needs,
     nothing_is_sent_elsewhere,
@@ -124,8 +125,7 @@ class FaultContract(ServiceContractBase):
         """The service may still make it: neither success nor failure is certain."""
         guarded, make = _prepared(opened, change)
         self.meet(service, "silent", only="changes")
-        with in_time(), time_limit(LIMIT), fails(WriteOutcomeUnknownError):
-            make(guarded, PATH)
+        is_outage(lambda: make(guarded, PATH), in_doubt=True)
 
     def test_service_that_answers_again_is_used_again(self, service: FaultyService, opened: Opened) -> None:
         """After a silence, the next read is answered."""
@@ -176,10 +176,10 @@ class FaultContract(ServiceContractBase):
         guarded = opened({PATH: secret_data(own="old")})
         self.meet(service, "throttled")
         before = service.requests
-        _is_an_outage(lambda: guarded.read(PATH))
+        is_outage(lambda: guarded.read(PATH), in_doubt=False)
         assert service.requests - before < _MOST_REQUESTS, "it asks again without a pause"
         if "writable" in guarded.capabilities:
-            _is_an_outage(lambda: guarded.write(PATH, secret_data(own="new")))
+            is_outage(lambda: guarded.write(PATH, secret_data(own="new")), in_doubt=False)
 
     def test_pause_that_the_service_asks_for_is_kept(self, service: FaultyService, opened: Opened) -> None:
         """A throttled reply with the header Retry-After is followed by no request in that time."""
@@ -198,7 +198,7 @@ class FaultContract(ServiceContractBase):
         guarded = opened({PATH: secret_data(own="old")})
         self.meet(service, "failed")
         before = service.requests
-        _is_an_outage(lambda: guarded.read(PATH))
+        is_outage(lambda: guarded.read(PATH), in_doubt=False)
         assert service.requests - before < _MOST_REQUESTS, "it asks again without a pause"
 
     def test_lasting_failure_leaves_time_for_a_fallback(self, service: FaultyService, opened: Opened) -> None:
@@ -297,9 +297,8 @@ class FaultContract(ServiceContractBase):
         with closed_port() as address:
             unheard = opened(address=address)
             for hasty in (False, True):
-                with time_limit(LIMIT), fail_fast(hasty), fails(StoreUnavailableError) as caught:
-                    make(unheard, PATH)
-                assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was sent"
+                with fail_fast(hasty):
+                    is_outage(lambda: make(unheard, PATH), in_doubt=False)
         absent(opened().read, PATH)
 
     def _make_once(
@@ -462,10 +461,3 @@ def _tells_the_truth(guarded: GuardedStore, change: str, failure: StoreError | N
         assert _is_made(guarded, change), "it reports a change that was not made"
     elif not isinstance(failure, WriteOutcomeUnknownError):
         assert not _is_made(guarded, change), "it denies a change that was made"
-
-
-def _is_an_outage(call: Callable[[], object]) -> None:
-    """Assert that it ends in time, with an outage that leaves no doubt."""
-    with in_time(), time_limit(LIMIT), fails(StoreUnavailableError) as caught:
-        call()
-    assert not isinstance(caught.value, WriteOutcomeUnknownError), "nothing was carried out"
