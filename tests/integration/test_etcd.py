@@ -289,7 +289,7 @@ def test_dripping_body_ends_at_the_deadline(connect):
     """Each byte restarts the timeout of httpx, and the store looks at the time after each one."""
     with dripping_server(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n") as (host, port):
         store, began = connect(f"http://{host}:{port}"), time.monotonic()
-        with time_limit(0.5), pytest.raises(StoreUnavailableError, match="ReadTimeout"):
+        with time_limit(0.5), pytest.raises(StoreUnavailableError, match=r"Timeout|in time"):
             store.read("app")
         assert time.monotonic() - began < 20
 

@@ -59,6 +59,6 @@ def login_backoff(credentials: Hashable, clock: Callable[[], float]) -> LoginBac
     """Return this process's backoff for logins with these credentials, and with the files that hold them as they are.
 
     A store whose first login is refused is opened anew for each read, so the store itself cannot remember the refusal.
-    Other credentials, also in the same file, are tried at once. Only a hash of the credentials is kept, which differs from process to process.
+    Other credentials, also in the same file, are tried at once. Only a hash is kept, which differs in each process.
     """
     return _by_credentials.setdefault(hash(credentials), LoginBackoff(clock))

@@ -33,7 +33,7 @@ def storable(data):
 
 @given(st.dictionaries(KEYS | st.just(VALUE), VALUES, min_size=1, max_size=4), st.sampled_from([None, *Form]))
 def test_keys_come_back_exactly_whatever_form_is_wished_for(data, form):
-    """Types kept; a form that would read back as something else is not taken, nor is an empty one, which AWS refuses."""
+    """Types kept; a form that would read back as something else is not taken, nor an empty one, which AWS refuses."""
     if (data := storable(data)) is not None:
         content = fold(data, form)
         assert content
