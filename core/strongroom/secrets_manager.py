@@ -153,6 +153,10 @@ def _off_loop_on_default(
     @wraps(method)
     async def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
+            if _default is None:  # making it reads files
+                import asyncio
+
+                await asyncio.to_thread(default_manager)
             begun: Coroutine[Any, Any, _R] = getattr(default_manager(), call.__name__)(*args, **kwargs)
         finally:
             del args, kwargs

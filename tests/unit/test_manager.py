@@ -893,6 +893,31 @@ def test_the_async_functions_use_it_too(default: SecretsManager) -> None:
     asyncio.run(use())
 
 
+def test_the_default_manager_is_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads files, and imports what they name."""
+    made_in: list[threading.Thread] = []
+    store = MemoryStore()
+    store.write("app", {"key": "v"})
+
+    def make() -> SecretsManager:
+        made_in.append(threading.current_thread())
+        return SecretsManager(chain=[store])
+
+    monkeypatch.setattr(secrets_manager, "SecretsManager", make)
+    before = strongroom.set_default_manager(None)
+
+    async def use() -> None:
+        assert await asyncio.gather(*(strongroom.aget_secret("app", "key") for _ in range(3))) == ["v"] * 3
+        await strongroom.aclose()
+
+    try:
+        asyncio.run(use())
+    finally:
+        strongroom.set_default_manager(before)
+    assert len(made_in) == 1
+    assert threading.main_thread() not in made_in
+
+
 def test_the_default_manager_is_made_at_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET_KEY", "from the environment")
     before = strongroom.set_default_manager(None)
