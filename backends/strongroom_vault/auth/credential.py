@@ -56,23 +56,20 @@ def from_file(file: Path, option: str, *, private: bool = True) -> SensitiveStr:
 
 def exposed(auth: object) -> str:
     """Return that every user has access to a file from which this method has read a credential; empty if none has."""
-    if not is_dataclass(auth):
-        return ""
-    files = (getattr(auth, field.name) for field in fields(auth))
-    return ", ".join(_exposed[file] for file in files if isinstance(file, Path) and file in _exposed)
+    return ", ".join(_exposed[file] for file in _files(auth) if file in _exposed)
 
 
-def source_states(*options: object) -> Iterator[object]:
-    """Yield what changes if a file or a variable that these options name gets another credential."""
-    for each in filter(is_dataclass, options):
-        for field in fields(each):
-            source = getattr(each, field.name)
-            if isinstance(source, Path):
-                with suppress(OSError):
-                    status = source.stat()
-                    yield source, status.st_ino, status.st_size, status.st_mtime_ns
-            elif field.name == "jwt_env" and source is not None:
-                yield os.environ.get(source)
+def file_states(*options: object) -> Iterator[object]:
+    """Yield the state of each file that the options name, which is another one once its content has changed."""
+    for file in _files(*options):
+        with suppress(OSError):
+            status = file.stat()
+            yield file, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _files(*options: object) -> Iterator[Path]:
+    values = (getattr(each, field.name) for each in options if is_dataclass(each) for field in fields(each))
+    return (value for value in values if isinstance(value, Path))
 
 
 def from_variable(name: str, option: str, hint: str = _HINT) -> SensitiveStr:

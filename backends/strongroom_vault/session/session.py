@@ -17,7 +17,7 @@ from strongroom.store import fork_safe_lock, remaining, time_limit
 from strongroom.store.deadline import boot_time, fail_fast
 from strongroom.store.process import call_at_exit
 from strongroom_vault.auth import Auth
-from strongroom_vault.auth.credential import exposed, source_states
+from strongroom_vault.auth.credential import exposed, file_states
 from strongroom_vault.background import Background
 from strongroom_vault.errors import VaultAuthenticationError
 from strongroom_vault.http.drivers.driver import Driver
@@ -92,7 +92,7 @@ class Session:
         within = f"in namespace '{namespace}' " if namespace else ""
         location = f"{within}at {', '.join(map(str, cluster.addresses))}"
         self.location = f"mount '{mount}' {location}"
-        credentials = (auth, tls, *source_states(auth, tls), cluster.addresses, namespace)
+        credentials = (auth, tls, *file_states(auth, tls), cluster.addresses, namespace)
         backoff = login_backoff(credentials, clock)
         revoke = partial(_revoke, driver, self.cluster, namespace)
         self.tokens = Tokens(auth, revoke, backoff, location, clock=clock)

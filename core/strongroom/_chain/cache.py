@@ -444,7 +444,7 @@ class MemoryCache:
     def forget(self, path: str | None = None, *, keeps_stale: bool = False) -> None:
         """Drop `path` with its earlier versions, or everything. A read in progress does not fill it again.
 
-        Secrets of a path stay as stale ones if `keeps_stale`.
+        With `keeps_stale`, secrets of the path stay for outages.
         """
         with self._lock:
             if path is None:

@@ -18,7 +18,6 @@ from strongroom._chain.connection import Opener, StoreConnection
 from strongroom.errors import (
     AuthenticationError,
     InvalidDataError,
-    InvalidPathError,
     PermissionDeniedError,
     SecretTooLargeError,
     StoreUnavailableError,
@@ -40,14 +39,7 @@ logger = logging.getLogger("strongroom.secrets_manager")
 _R = TypeVar("_R")
 
 _DENIALS = (PermissionDeniedError, AuthenticationError)
-_REFUSALS = (
-    *_DENIALS,
-    InvalidDataError,
-    InvalidPathError,
-    SecretTooLargeError,
-    StoreUnavailableError,
-    UnsupportedOperationError,
-)
+_REFUSALS = (*_DENIALS, InvalidDataError, SecretTooLargeError, StoreUnavailableError, UnsupportedOperationError)
 """Errors of a change that was not made, with one exception: WriteOutcomeUnknownError, a StoreUnavailableError."""
 
 PROBE_PATIENCE = 0.02
@@ -288,8 +280,7 @@ class CachedStore:
     def change(self, path: str, operation: Callable[[GuardedStore], _R], store: GuardedStore) -> _R:
         """Return the result of an operation that changes `path`, and drop the path from the caches before and after.
 
-        So nobody gets its secret, or joins an older read. Memory keeps the secret for outages until the store has, or
-        may have, changed it.
+        Until the store has changed it, or may have, memory keeps it for outages.
         """
         self.forget(path, keeps_stale=True)
         changed = True

@@ -58,10 +58,7 @@ def record(
 
 
 def reason_of(error: StrongroomError, path: str) -> str:
-    """Return what happened, in a few words, and where if not at `path`: the reason of a store's error, or a message.
-
-    A hint follows, unless it is that of the class.
-    """
+    """Return what happened, and where if not at `path`: a message, or a store's reason and the hint of this error."""
     if isinstance(error, StoreError):
         place = f"{error.store}: " if error.store else ""
         other = f"{shown(error.path)}: " if error.path and error.path != path else ""

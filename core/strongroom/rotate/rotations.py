@@ -36,7 +36,7 @@ from strongroom.rotate.guard import GuardedRotator, TransactionRotator
 from strongroom.rotate.ledger import Ledger
 from strongroom.rotate.service import GuardedServiceRotator, ServiceLedger
 from strongroom.rotate.spi import Rotator, ServiceRotator
-from strongroom.rotate.state import RotationState, RotationStep
+from strongroom.rotate.state import RotationAction, RotationState, RotationStep
 from strongroom.rotate.transaction import Transaction
 from strongroom.secret import Secret, SensitiveDict, Value, Version, changed_keys
 
@@ -165,8 +165,10 @@ class Rotations:
                 return None
             state, _ = ledger.load()
             now = self._clock()
-            if state is not None and state.unfinished and not self._can_go_on(about, state, now):
-                return None
+            if state is not None and state.unfinished:
+                waits = state.next_action(now, timedelta(seconds=about.grace)) is RotationAction.WAIT
+                if waits or not state.is_free(now):
+                    return None
 
             def wanted(state: RotationState | None, secret: Secret) -> bool:
                 last = _last(state, secret)
@@ -288,10 +290,6 @@ class Rotations:
         data = self._chain.resolve(path, fresh=True).value
         assert isinstance(data, SensitiveDict)  # noqa: S101  # a whole secret
         return data
-
-    def _can_go_on(self, about: RotationConfig, state: RotationState, now: datetime) -> bool:
-        waits = state.step is RotationStep.PROMOTED and now < state.grace_end(timedelta(seconds=about.grace))
-        return state.is_free(now) and not waits
 
     def _status_of(self, path: str) -> RotationStatus:
         about = self._about(path)

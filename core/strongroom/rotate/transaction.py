@@ -92,9 +92,7 @@ class Transaction:
     def rotate(
         self, wanted: Callable[[RotationState | None, Secret], bool] = lambda _, __: True
     ) -> RotationState | None:
-        """Rotate the secret, or finish the rotation that another process has left.
-
-        An undo that was left, or the end of a grace time, is finished first, and the secret is rotated.
+        """Rotate the secret, perhaps after the undo that another process has left, or finish its rotation.
 
         Args:
             wanted: returns whether a new rotation is due, from the last state and the secret. The state that it sees is

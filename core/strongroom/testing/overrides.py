@@ -24,7 +24,7 @@ from strongroom.errors import (
 from strongroom.paths import entries_below, parse_reference
 from strongroom.secret import Secret, Value, check_data, conceal
 from strongroom.secrets_manager import SecretsManager, set_default_manager
-from strongroom.store import SecretStore, Traits, remaining
+from strongroom.store import SecretStore, remaining
 from strongroom.store.memory import MemoryStore
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -255,8 +255,6 @@ class OverrideStore(MemoryStore):
 
 class SlowStore:
     """Secrets that are found after a delay. Not local, so that they do not block asynchronous code."""
-
-    traits = Traits(honors_deadline=True)
 
     def __init__(self, secrets: Mapping[str, Slow]) -> None:
         self._secrets = secrets

@@ -160,7 +160,7 @@ class EndsABatchAtItsFirstOutage(WrongService):
 
 class DeniesAChangeThatMayFollow(WrongService):
     caught_by = "test_change_without_a_reply_is_in_doubt[write]"
-    caught_with = "StoreUnavailableError"
+    caught_with = "the service may still make it"
 
     class Store(Shelf):
         traits = Traits(honors_deadline=True)  # else the guard would see to it

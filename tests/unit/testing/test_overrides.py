@@ -270,7 +270,7 @@ def test_slower_than_the_call_is_unavailable():
     """A secret that takes longer than the call is an outage at the deadline."""
     with override({"app": Slow(60, {"key": "never"})}), time_limit(0.1):
         began = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="takes 60 s"):
+        with pytest.raises(StoreUnavailableError, match=r"takes 60 s|in time"):
             get_secret("app", "key")
         assert time.monotonic() - began < 30
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from strongroom_vault.auth.workload import JWT, Certificate
+from strongroom_vault.auth.workload import Certificate
 from strongroom_vault.http.address import Address
 from strongroom_vault.http.nodes import Cluster
 from strongroom_vault.http.tls import TLSSettings
@@ -13,15 +13,6 @@ def backoff(auth, tls=None):
     """Return the backoff of a new session with these credentials."""
     cluster = Cluster((Address.parse("https://127.0.0.1:1"),))
     return Session(object(), cluster, auth, namespace=None, mount="secret", tls=tls).tokens._backoff
-
-
-def test_a_variable_with_another_token_is_tried_at_once(monkeypatch):
-    auth = JWT(jwt_env="CI_JWT")
-    monkeypatch.setenv("CI_JWT", "canary-one")
-    refused = backoff(auth)
-    assert backoff(auth) is refused
-    monkeypatch.setenv("CI_JWT", "canary-two")
-    assert backoff(auth) is not refused
 
 
 @pytest.mark.parametrize("content", ["another", None])
