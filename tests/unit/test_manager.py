@@ -894,7 +894,7 @@ def test_the_async_functions_use_it_too(default: SecretsManager) -> None:
 
 
 def test_the_default_manager_is_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads files, and imports what they name."""
+    """It reads files and imports modules."""
     made_in: list[threading.Thread] = []
     store = MemoryStore()
     store.write("app", {"key": "v"})

@@ -342,7 +342,7 @@ def test_refused_login_is_not_repeated_by_every_read(openbao, tmp_path):
 
 
 def test_refused_login_with_a_file_that_was_corrected_is_repeated_at_once(openbao, tmp_path):
-    """By the next manager of the process: whoever has corrected the file need not wait."""
+    """By the next manager of the process: a person who has corrected the file need not wait."""
     openbao.put("mine/app", {"k": "v"})
     role = Role(openbao, token_ttl="1h")
     file = tmp_path / "secret_id"
