@@ -148,15 +148,16 @@ def test_a_server_that_answers_no_probe_is_not_waited_for(slow, opened):
     assert (slow.reads, slow.probes) == (1, 1)
 
 
+class Connection:
+    """A connection without a server."""
+
+
+def step(seconds):
+    return SendStep(REQUEST, ADDRESS, seconds)
+
+
 def test_connections_go_to_threads_in_the_order_of_their_requests():
     """A thread that reads in a loop passes none that waits, which would have no connection until its deadline."""
-
-    class Connection:
-        pass
-
-    def step(seconds):
-        return SendStep(REQUEST, ADDRESS, seconds)
-
     pool = Pool(Connection, lambda _: None, 1)
     taken, _ = pool.take(step(LONG))
     order = []
@@ -179,6 +180,16 @@ def test_connections_go_to_threads_in_the_order_of_their_requests():
     assert late.waited >= 0.0
     pool.give_back(again, usable=False)
     assert pool.take(step(0.0))[0] is not again
+
+
+def test_a_free_connection_is_taken_without_a_wait():
+    """So nothing is taken off the time of the request, by which its server is judged."""
+    pool = Pool(Connection, lambda _: None, 1)
+    connection, _ = pool.take(step(LONG))
+    pool.give_back(connection, usable=True)
+    again = step(LONG)
+    assert pool.take(again)[0] is connection
+    assert again.waited == 0.0
 
 
 def test_idle_connections_are_closed_after_a_peak(slow, opened, monkeypatch):

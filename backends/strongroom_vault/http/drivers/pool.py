@@ -99,22 +99,22 @@ class Pool(Generic[_C]):
         self.idle = Idle(self._close, least=1)
 
     def take(self, step: SendStep) -> tuple[_C | None, float]:
-        """Return a connection for the request, None if none is free in time. Note in the step how long that took.
+        """Return a connection for the request, None if none is free in time. Note in the step how long it has waited.
 
         The second value is when the attempt has to end, on the clock of `time.monotonic`.
         """
-        begun = time.monotonic()
-        connection = self._take(min(step.timeout, step.total))
+        begun, most = time.monotonic(), min(step.timeout, step.total)
+        if not self._line:
+            try:
+                return self.idle.pop(), begun + most
+            except IndexError:
+                pass
+        connection = self._wait(most)
         now = time.monotonic()
         step.waited = now - begun
         return connection, min(now + step.timeout, begun + step.total)
 
-    def _take(self, seconds: float) -> _C | None:
-        if not self._line:
-            try:
-                return self.idle.pop()
-            except IndexError:
-                pass
+    def _wait(self, seconds: float) -> _C | None:
         with self._lock:
             turn = Condition(self._lock)
             self._line.append(turn)
