@@ -143,7 +143,7 @@ class Transfers(Generic[_K]):
 
     def _results(self) -> list[tuple[_K, Reply | HttpFault]]:
         _, done, failed = self._multi.info_read()
-        return [*(self._ended(easy, 0, "") for easy in done), *(self._ended(*failure) for failure in failed)]
+        return [self._ended(easy, 0, "") for easy in done] + [self._ended(*failure) for failure in failed]
 
     def _ended(self, easy: pycurl.Curl, code: int, text: str) -> tuple[_K, Reply | HttpFault]:
         name, transfer = self._running.pop(easy)
