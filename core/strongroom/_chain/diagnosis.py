@@ -170,8 +170,8 @@ def explained(
         creates = bool(attempts) and attempts[-1].answer is Answer.NOT_ASKED
         return Explanation(answers, passed_over, error=None if creates else conclusion)
     last = conclusion.attempts[-1]
-    default = LinkAnswer(last, found=True, value=conclusion.value)
-    return Explanation(answers, passed_over, next((answer for answer in answers if answer.attempt is last), default))
+    served = next((answer for answer in answers if answer.attempt is last), None)
+    return Explanation(answers, passed_over, served or LinkAnswer(last, found=True, value=conclusion.value))
 
 
 def _answer(request: ReadRequest, result: Result, age: float | None) -> LinkAnswer:
