@@ -55,6 +55,7 @@ class Breaker:
         clock: seconds, monotonic.
 
     Attributes:
+        is_open: True during a known outage.
         outage: the last failure that was noted.
     """
 
@@ -62,6 +63,7 @@ class Breaker:
         self._probe_limit = probe_limit
         self.clock = clock
         self._lock = threading.RLock()
+        self.is_open = False
         self.outage: StoreUnavailableError | None = None
         self._began = 0.0
         self._failed = 0.0
@@ -70,14 +72,9 @@ class Breaker:
         self._probing = False
 
     @property
-    def is_open(self) -> bool:
-        """True during a known outage."""
-        return self._interval > 0
-
-    @property
     def lasted(self) -> float:
         """For how many seconds the known outage has lasted; 0 without one."""
-        return self.clock() - self._began if self._interval > 0 else 0.0
+        return self.clock() - self._began if self.is_open else 0.0
 
     def would_admit(self) -> bool:
         return not self.is_open or self.clock() >= self._probe_at
@@ -106,12 +103,9 @@ class Breaker:
 
     def succeeded(self) -> float | None:
         """Note an answer. Return the seconds that the outage lasted which it ends, or None."""
-        if not self.is_open:
-            return None
         with self._lock:
-            lasted = self.lasted if self._interval > 0 else None
-            self._interval = 0.0
-            self._probing = False
+            lasted = self.lasted if self.is_open else None
+            self.is_open = self._probing = False
             return lasted
 
     def failed(self, outage: StoreUnavailableError | None = None) -> bool:
@@ -127,6 +121,7 @@ class Breaker:
                 self._began = self._failed
             self._interval = FIRST_PROBE if begins else min(self._interval * 2, LAST_PROBE)
             self._probe_at = self._failed + self._interval * random_factor(0.8, 1.0)
+            self.is_open = True  # last, since it is read without the lock
             return begins
 
 
@@ -233,7 +228,7 @@ class StoreConnection:
         if changes and auditors:
             started = Event(EventKind.WRITE, self._name, path or "", self.position, step=changes, outcome="started")
             emit_to_auditors(started)
-        given = remaining() if insists else min(self.share(changes=bool(changes)), remaining())
+        given = remaining() if insists else self.share(changes=bool(changes))
         if ends is not None:
             given = min(given, ends - time.monotonic())
         ends = time.monotonic() + given
@@ -280,14 +275,15 @@ class StoreConnection:
         return error
 
     def share(self, *, changes: bool = False) -> float:
-        """Return the seconds for one call: the rest is for the next link or the stale value.
+        """Return the seconds for one call of those that are left: the rest is for the next link or the stale value.
 
         During a known outage, a read that nobody else can answer has no more than the timeout, so that the threads of
         an application do not pile up behind a store that hangs.
         """
+        left = remaining()
         if fails_fast():
-            return min(self.timeout, remaining() * SHARE)
-        return self.timeout if self.breaker.is_open and not changes else remaining()
+            return min(self.timeout, left * SHARE)
+        return min(self.timeout, left) if self.breaker.is_open and not changes else left
 
     def read_each(
         self, paths: Sequence[str], *, insists: bool = False
@@ -306,7 +302,7 @@ class StoreConnection:
             return
         share = remaining() if insists else self.share()
         ends = time.monotonic() + (share if share < self.timeout else remaining())
-        waiting, outages, given = dict.fromkeys(paths), 0, min(share, remaining())
+        waiting, outages, given = dict.fromkeys(paths), 0, share
         enough = min(len(paths), OUTAGES_IN_A_ROW)
         late = StoreUnavailableError(reason="the batch took all the time")
         failure: StrongroomError = late
