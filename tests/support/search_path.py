@@ -2,6 +2,9 @@
 
 import sys
 import textwrap
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,21 @@ class SearchPath:
         return self._folder / below / f"{module}.py"
 
 
+@cache
+def _with_plugins(folders: frozenset[str]) -> list[metadata.Distribution]:
+    """Return the distributions in these folders that have plugins."""
+    found = metadata.Distribution.discover(path=[*folders])
+    return [each for each in found if any(point.group.startswith("strongroom.") for point in each.entry_points)]
+
+
 @pytest.fixture
 def search_path(tmp_path, monkeypatch) -> SearchPath:
+    """A folder to install distributions in. The others of this environment are read once, and not for each test."""
+    before = frozenset(sys.path)
+
+    def distributions() -> Iterable[metadata.Distribution]:
+        installed = metadata.Distribution.discover(path=[folder for folder in sys.path if folder not in before])
+        return [*installed, *_with_plugins(before)]
+
+    monkeypatch.setattr(metadata, "distributions", distributions)
     return SearchPath(tmp_path, monkeypatch)
