@@ -8,19 +8,15 @@ The value of the secret is of this run alone. It is looked for in what every pro
 in what is printed, and in the file in which a shell keeps what was typed.
 """
 
-import contextlib
 import io
 import json
 import os
-import pty
 import re
 import secrets
 import shlex
 import ssl
 import subprocess
 import sys
-import termios
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -29,7 +25,7 @@ import pexpect
 import pytest
 import trustme
 
-from support.command_line import Caller, Done, call
+from support.command_line import Caller, Done, call_on_terminal
 from support.representatives import some
 from support.vault.proxy import FaultProxy
 
@@ -280,50 +276,11 @@ class Pipes:
         self._process.communicate()
 
 
-@contextlib.contextmanager
-def terminal(lines: int, columns: int) -> Iterator[list[bytes]]:
-    """Make a terminal of this size the standard streams of this process. At its end, the list holds all it showed."""
-    screen, keyboard = pty.openpty()
-    termios.tcsetwinsize(keyboard, (lines, columns))
-    before = [os.dup(number) for number in range(3)]
-    shown: list[bytes] = []
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):  # the end of a terminal that nobody holds any more
-            while content := os.read(screen, 1 << 16):
-                shown.append(content)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-
-    try:
-        for number in range(3):
-            os.dup2(keyboard, number)
-        os.close(keyboard)
-        with (
-            open(0, closefd=False) as stdin,
-            open(1, "w", closefd=False) as stdout,
-            open(2, "w", closefd=False) as stderr,
-            pytest.MonkeyPatch.context() as patched,
-        ):
-            for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
-                patched.setattr(sys, name, stream)
-            yield shown
-    finally:
-        for number, kept in enumerate(before):
-            os.dup2(kept, number)
-            os.close(kept)
-        watcher.join(30)
-        os.close(screen)
-
-
 def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
     """The exit code and the screen. A command that waits for an answer has a process."""
     words = shlex.split(case.words.format(own=f"{mode}-{TERMINAL}"))
     if not (case.asks(mode) or case.asked or case.waits_after or case.piped):
-        with terminal(*MODES[mode]) as shown:
-            code = call(words)
-        return code, b"".join(shown).decode()
+        return call_on_terminal(words, *MODES[mode])
     screen = io.StringIO()
     with pexpect.spawn(STRONGROOM, words, dimensions=MODES[mode], timeout=60, encoding="utf-8") as child:
         child.logfile_read = screen

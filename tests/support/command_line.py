@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import pty
 import sys
-from collections.abc import Iterable
+import termios
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +46,53 @@ def call_piped(arguments: Iterable[object], text: str = "") -> int:
     with os.fdopen(reading, "r") as stdin, pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "stdin", stdin)
         return call(arguments)
+
+
+@contextlib.contextmanager
+def _terminal(lines: int, columns: int) -> Iterator[list[bytes]]:
+    """Make a terminal of this size the standard streams of this process. At its end, the list holds all it showed."""
+    screen, keyboard = pty.openpty()
+    termios.tcsetwinsize(keyboard, (lines, columns))
+    before = [os.dup(number) for number in range(3)]
+    shown: list[bytes] = []
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody holds any more
+            while content := os.read(screen, 1 << 16):
+                shown.append(content)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    try:
+        for number in range(3):
+            os.dup2(keyboard, number)
+        os.close(keyboard)
+        with (
+            open(0, closefd=False) as stdin,
+            open(1, "w", closefd=False) as stdout,
+            open(2, "w", closefd=False) as stderr,
+            pytest.MonkeyPatch.context() as patched,
+        ):
+            for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+                patched.setattr(sys, name, stream)
+            yield shown
+    finally:
+        for number, kept in enumerate(before):
+            os.dup2(kept, number)
+            os.close(kept)
+        watcher.join(30)
+        os.close(screen)
+
+
+def call_on_terminal(arguments: Iterable[object], lines: int = 24, columns: int = 80) -> tuple[int, str]:
+    """Run `strongroom` on a terminal of this size. Return its exit code and what the terminal showed.
+
+    Nobody types an answer: a command that waits for one needs a process, as `Terminal` of `cli_fixtures` has it.
+    """
+    with _terminal(lines, columns) as shown:
+        code = call(arguments)
+    return code, b"".join(shown).decode()
 
 
 class Caller:

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shlex
-import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from strongroom import _cli
 from strongroom._cli import registry
 from strongroom._cli.terminal import output
 from support.clock import LONG
+from support.command_line import call_on_terminal
 
 CANARY = "canary-7f3a"
 
@@ -216,13 +216,11 @@ def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(script, typed):
 
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(("length", "whole"), [(30, True), (60, False)])
-def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, length, whole):
+def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(length, whole):
     """It is typed again elsewhere. A longer one is folded, and nothing of it is lost."""
     file, name = Path("strongroom.toml"), f"X{'LONG' * length}"[:length]
     file.write_text(f'{file.read_text("utf-8")}\n[secrets]\n{name} = "a/rather/long/path/to/a/secret#key"\n', "utf-8")
-    screen, code = pexpect.run(
-        f"{shlex.quote(script)} --no-color config show", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
-    )
+    code, screen = call_on_terminal(["--no-color", "config", "show"])
     assert code == 0
     assert (f"secrets.{name} " in screen) is whole
     first = [line[:40].split(" ")[2] for line in screen.splitlines() if line.startswith("  ")]
@@ -231,10 +229,10 @@ def test_a_name_in_a_table_is_kept_whole_while_half_of_the_line_is_left(script, 
 
 
 @pytest.mark.usefixtures("configured")
-def test_a_width_of_zero_says_nothing(script, monkeypatch):
+def test_a_width_of_zero_says_nothing(monkeypatch):
     """As some terminals have it: a table in no column at all would show nothing."""
     monkeypatch.setenv("COLUMNS", "0")
-    screen = pexpect.run(f"{shlex.quote(script)} --no-color get odd/values", encoding="utf-8", dimensions=(24, 80))
+    _, screen = call_on_terminal(["--no-color", "get", "odd/values"])
     assert "unicode" in screen
     assert max(map(len, screen.splitlines())) <= 80
 
@@ -271,13 +269,11 @@ def test_no_column_breaks_a_short_word_while_another_has_more_room(last):
     assert shown >= {word for text in (*columns, *row) for word in text.replace(":.", ": .").split()}
 
 
-def test_a_reference_is_folded_between_its_parts(script):
+def test_a_reference_is_folded_between_its_parts():
     """On a screen of 80 columns, where the variable's name is kept whole."""
     configuration = 'chain = ["env"]\n[secrets]\nPAYMENTS_PROVIDER_API_KEY = "billing/payments/provider#api_key"\n'
     Path("strongroom.toml").write_text(configuration, "utf-8")
-    screen, code = pexpect.run(
-        f"{shlex.quote(script)} --no-color check", encoding="utf-8", dimensions=(24, 80), withexitstatus=1
-    )
+    code, screen = call_on_terminal(["--no-color", "check"])
     assert code == 3
     column = [line[30:47].strip() for line in screen.splitlines() if line.startswith("  ")]
     assert [part for part in column if part] == ["secret", "billing/", "payments/", "provider#api_key"]
@@ -314,14 +310,14 @@ def test_a_warning_that_is_given_again_is_said_once(command, monkeypatch):
 
 
 @pytest.mark.usefixtures("configured")
-def test_a_message_on_a_terminal_is_wrapped_between_words(script):
+def test_a_message_on_a_terminal_is_wrapped_between_words(command):
     """A terminal would break it within a word; a warning has a color there, and in a pipe none."""
-    message = f"{shlex.quote(script)} set database/connection password=x"
-    screen = pexpect.run(message, encoding="utf-8", dimensions=(24, 60))
+    message = ["set", "database/connection", "password=x"]
+    _, screen = call_on_terminal(message, columns=60)
     lines = screen.splitlines()
     assert len(lines) > 1
     assert all(len(line) <= 60 for line in lines)
-    piped = subprocess.run(shlex.split(message), capture_output=True, text=True, check=False, timeout=60).stderr
+    piped = command(*message).err
     assert " ".join(screen.split()) == " ".join(piped.split())
     assert piped.count("\n") == 1
 

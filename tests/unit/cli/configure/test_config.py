@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import call_on_terminal
+
 CANARY = "canary-7f3a"
 FILE = """
 environment = "prod"
@@ -341,11 +343,11 @@ def test_each_store_that_is_wrong_has_its_line(command, configured):
 
 @pytest.mark.vault
 @pytest.mark.usefixtures("configured")
-def test_a_terminal_shows_a_table(terminal, script):
+def test_a_terminal_shows_a_table():
     """For a person to read; a check is as silent there."""
-    code, screen = terminal(script, "--no-color", "config", "show").ended()
+    code, screen = call_on_terminal(["--no-color", "config", "show"])
     assert code == 0
     for word in ("setting", "stores.vault.mount", "VAULT_NAMESPACE", "**********"):
         assert word in screen
     assert CANARY not in screen
-    assert terminal(script, "config", "check").ended() == (0, "")
+    assert call_on_terminal(["config", "check"]) == (0, "")

@@ -1,11 +1,9 @@
 """`strongroom check`: what it says of each row of `[secrets]`, its exit codes, and waiting."""
 
 import json
-import shlex
 import subprocess
 from pathlib import Path
 
-import pexpect
 import pytest
 
 from strongroom import Secret, SecretsManager
@@ -16,7 +14,7 @@ from strongroom.required_secrets import resolve
 from strongroom.store import Traits
 from strongroom.store.memory import MemoryStore
 from support.clock import LONG
-from support.command_line import configure
+from support.command_line import call_on_terminal, configure
 
 CANARY = "canary-7f3a"
 ROWS = """
@@ -136,10 +134,10 @@ def test_a_wait_is_a_duration(command, duration):
     assert "is not a duration" in done.err
 
 
-def test_a_terminal_shows_a_table(terminal, script):
+def test_a_terminal_shows_a_table():
     """Without a value, of a row that is found too."""
     configure(ROWS)
-    code, screen = terminal(script, "--no-color", "check").ended()
+    code, screen = call_on_terminal(["--no-color", "check"])
     assert code == 0
     words = " ".join(screen.split())
     assert "DATABASE_URL database/connection#url required memory, version 1" in words
@@ -149,10 +147,10 @@ def test_a_terminal_shows_a_table(terminal, script):
     assert "\x1b" not in screen
 
 
-def test_a_terminal_shows_what_each_store_said_of_what_is_missing(terminal, script):
+def test_a_terminal_shows_what_each_store_said_of_what_is_missing():
     """A line for each, and then which it is."""
     configure(ROWS.replace('url = "', 'uri = "'))
-    code, screen = terminal(script, "--no-color", "check").ended()
+    code, screen = call_on_terminal(["--no-color", "check"])
     assert code == 3
     words = " ".join(screen.split())
     assert "DATABASE_URL database/connection#url required missing memory: it has no key" in words
@@ -162,12 +160,12 @@ def test_a_terminal_shows_what_each_store_said_of_what_is_missing(terminal, scri
 GREEN, DIM, RED, YELLOW = "\x1b[32m", "\x1b[2m", "\x1b[31m", "\x1b[33m"
 
 
-def test_a_terminal_shows_the_states_in_their_colours(terminal, script, monkeypatch):
+def test_a_terminal_shows_the_states_in_their_colours(monkeypatch):
     """What is there green, what need not be dim, what is missing red."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     configure(ROWS.replace("[stores", 'TOKEN = "a#b"\n[stores'))
-    code, screen = terminal(script, "check").ended()
+    code, screen = call_on_terminal(["check"])
     assert code == 3
     assert f"{GREEN}memory, version 1" in screen
     assert f"{GREEN}default, in no store" in screen
@@ -176,7 +174,7 @@ def test_a_terminal_shows_the_states_in_their_colours(terminal, script, monkeypa
 
 
 @pytest.mark.vault
-def test_a_terminal_shows_an_outage_in_another_colour_than_an_absence(terminal, script, monkeypatch):
+def test_a_terminal_shows_an_outage_in_another_colour_than_an_absence(monkeypatch):
     """It is no absence."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -184,18 +182,18 @@ def test_a_terminal_shows_an_outage_in_another_colour_than_an_absence(terminal, 
     monkeypatch.setenv("STRONGROOM_TIMEOUT", "1s")
     monkeypatch.setenv("VAULT_TOKEN", CANARY)
     configure(VAULT, mount="secret")
-    code, screen = terminal(script, "check").ended()
+    code, screen = call_on_terminal(["check"])
     assert code == 5
     assert f"{YELLOW}unavailable" in screen
 
 
 @pytest.mark.parametrize(("options", "variable"), [(("--no-color",), ""), ((), "1")])
-def test_no_colour_where_none_is_wanted(terminal, script, monkeypatch, options, variable):
+def test_no_colour_where_none_is_wanted(monkeypatch, options, variable):
     """Nor any other style: the screen is plain text."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", variable)
     configure(ROWS)
-    code, screen = terminal(script, *options, "check").ended()
+    code, screen = call_on_terminal([*options, "check"])
     assert code == 0
     assert "\x1b" not in screen
 
@@ -317,12 +315,10 @@ def test_the_code_is_that_of_what_needs_the_most_doing():
     assert exit_code(()) == 0
 
 
-def test_a_reason_that_rows_share_is_shown_once(script):
+def test_a_reason_that_rows_share_is_shown_once():
     """One dead token would repeat its reason on every row of the screen."""
     rows = "".join(f'{name} = "a/b#{name.lower()}"\n' for name in ("FIRST", "SECOND", "THIRD"))
     Path("strongroom.toml").write_text(f'chain = ["files"]\n[secrets]\n{rows}[stores.files]\nroot = "/none"\n', "utf-8")
-    screen, code = pexpect.run(
-        f"{shlex.quote(script)} --no-color check", encoding="utf-8", dimensions=(40, 80), withexitstatus=1
-    )
+    code, screen = call_on_terminal(["--no-color", "check"], lines=40)
     assert code == 5
     assert (screen.count("/none"), screen.count("as FIRST")) == (1, 2)

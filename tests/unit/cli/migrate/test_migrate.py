@@ -17,6 +17,7 @@ from strongroom.errors import PermissionDeniedError, StoreUnavailableError
 from strongroom.migrate import Migrator, runs
 from strongroom.migrate._ledger import journal
 from strongroom.migrate.endpoints import Endpoints
+from support.command_line import call_on_terminal
 from support.representatives import some
 from support.scenarios.migrations import assert_no_value_is_kept, held, last_run, write
 
@@ -502,13 +503,11 @@ def test_delete_source_deletes_what_the_target_has(command):
 
 
 @pytest.mark.parametrize("source", ["dotenv:.env", "env"])
-def test_delete_source_of_a_read_only_source_is_refused_before_the_prompt(
-    command, terminal, script, monkeypatch, source
-):
+def test_delete_source_of_a_read_only_source_is_refused_before_the_prompt(command, monkeypatch, source):
     """The message has the manual way, and nobody confirms a deletion that cannot happen."""
     monkeypatch.setenv("STRIPE_API_KEY", CANARY)
     assert command("migrate", "--from", source, "--to", "json:out.json", "--yes").code == 0
-    code, shown = terminal(script, "migrate", "delete-source").ended()
+    code, shown = call_on_terminal(["migrate", "delete-source"])
     assert (code, "Continue?" in shown, "deleting" in shown) == (6, False, False)
     words = " ".join(shown.split())
     assert f"{source}: it is read-only" in words
@@ -595,11 +594,11 @@ def test_on_a_terminal_it_shows_the_plan_and_asks(terminal, script, answer, code
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-def test_the_table_is_as_wide_as_the_terminal(terminal, script, monkeypatch, columns):
+def test_the_table_is_as_wide_as_the_terminal(monkeypatch, columns):
     """Conflicts say which key, and no line is cut."""
     monkeypatch.setenv("COLUMNS", columns)
-    screen = terminal(script, "--no-color", "migrate", "plan", "--from", "json:old.json", "--to", "json:new.json")
-    code, shown = screen.ended()
+    plan = ["--no-color", "migrate", "plan", "--from", "json:old.json", "--to", "json:new.json"]
+    code, shown = call_on_terminal(plan)
     assert code == 6
     table = [line.rstrip() for line in shown.splitlines() if not line.startswith("strongroom:")]
     assert max(map(len, table)) <= int(columns)
@@ -647,7 +646,7 @@ def test_failures_of_one_cause_are_one_line(command, monkeypatch):
 
 
 @pytest.mark.parametrize("policy", some(["fail", "skip", "merge", "overwrite"], {"fail", "merge"}.__contains__))
-def test_a_plan_compares_keys_in_two_vocabularies(command, terminal, script, policy):
+def test_a_plan_compares_keys_in_two_vocabularies(command, policy):
     """A terminal and a pipe compare, and promise no change that the policy for conflicts does not make.
 
     `plan.json` and `--json` have the words of `diff`.
@@ -659,7 +658,7 @@ def test_a_plan_compares_keys_in_two_vocabularies(command, terminal, script, pol
     for document in (held("plan.json"), json.loads(command(*given, "--json").out)):
         assert document["version"] == 2
         assert {key["name"]: key["change"] for key in document["items"][0]["keys"]} == words
-    _, screen = terminal(script, "--no-color", *given).ended()
+    _, screen = call_on_terminal(["--no-color", *given])
     assert "differs: k 13B only at the source: n 1B only at the target: mine" in " ".join(screen.split())
 
 

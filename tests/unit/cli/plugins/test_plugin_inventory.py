@@ -1,12 +1,11 @@
 """`strongroom plugins`: every installed entry point, with its distribution, protocol version and fault."""
 
 import json
-import shlex
 
-import pexpect
 import pytest
 
 from strongroom._plugins import COMMANDS, IMPORTERS, STORES
+from support.command_line import call_on_terminal
 
 STORE = """
     from strongroom import Secret
@@ -136,13 +135,10 @@ def test_row_in_a_pipe_has_six_fields(search_path, command):
     assert corp[5].endswith(f"loading it raised KeyError ({search_path.file('corp')}:1)")
 
 
-def test_table_fits_into_eighty_columns(search_path, script, tmp_path, monkeypatch):
+def test_table_fits_into_eighty_columns(search_path):
     """With a fault that is longer than its column, too: it is wrapped, and its row has the whole name."""
     search_path.install("corp-secrets", {"corp": "corp:open"}, modules={"corp": "raise KeyError"})
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    screen, code = pexpect.run(
-        f"{shlex.quote(script)} --no-color plugins", encoding="utf-8", dimensions=(24, 80), withexitstatus=1, timeout=60
-    )
+    code, screen = call_on_terminal(["--no-color", "plugins"])
     assert code == 7
     lines = screen.splitlines()
     assert max(map(len, lines)) <= 80

@@ -15,6 +15,7 @@ from strongroom.store.memory import MemoryStore
 from strongroom_env.variables import EnvironmentStore
 from strongroom_vault.store.kv1 import VaultKV1
 from strongroom_vault.store.kv2 import VaultKV2
+from support.command_line import call_on_terminal
 
 
 @click.command("third")
@@ -119,9 +120,9 @@ def test_what_is_not_known_is_not_guessed(kinds):
     assert Schema({}, stores=kinds).capabilities() is None
 
 
-def test_stores_on_a_terminal_is_a_table(terminal, script):
+def test_stores_on_a_terminal_is_a_table():
     """For a person to read."""
-    code, screen = terminal(script, "--no-color", "stores", "memory").ended()
+    code, screen = call_on_terminal(["--no-color", "stores", "memory"])
     assert code == 0
     assert "plugin, option" in screen
     assert "secrets" in screen

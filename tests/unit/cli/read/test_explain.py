@@ -7,6 +7,7 @@ import pytest
 
 from strongroom._chain.diagnosis import Explanation, LinkAnswer
 from strongroom.errors import Answer, Attempt
+from support.command_line import call_on_terminal
 
 CANARY = "canary-7f3a"
 CHAIN = """
@@ -107,10 +108,10 @@ def test_json_has_a_version_and_an_object_for_each_store(command):
 
 
 @pytest.mark.usefixtures("chain")
-def test_a_terminal_shows_a_table(terminal, script, monkeypatch):
+def test_a_terminal_shows_a_table(monkeypatch):
     """Without a value, and without colour where none is wanted."""
     monkeypatch.setenv("DATABASE_URL", CANARY)
-    code, screen = terminal(script, "--no-color", "explain", "database/connection", "url").ended()
+    code, screen = call_on_terminal(["--no-color", "explain", "database/connection", "url"])
     assert code == 0
     for word in ("status", "took", "served", "same", "not queried"):
         assert word in screen
@@ -119,12 +120,12 @@ def test_a_terminal_shows_a_table(terminal, script, monkeypatch):
 
 
 @pytest.mark.usefixtures("chain")
-def test_a_terminal_shows_in_colour_what_is_served_and_what_differs(terminal, script, monkeypatch):
+def test_a_terminal_shows_in_colour_what_is_served_and_what_differs(monkeypatch):
     """And dims what is not asked; the words are there without it."""
     monkeypatch.setenv("DATABASE_URL", "another-canary")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    _, screen = terminal(script, "explain", "database/connection", "url").ended()
+    _, screen = call_on_terminal(["explain", "database/connection", "url"])
     for coloured in ("\x1b[1;32mserved", "\x1b[33mdifferent", "\x1b[32mfound", "\x1b[2mapart"):
         assert coloured in screen
 

@@ -19,6 +19,7 @@ from strongroom._config import SecretConfig
 from strongroom.errors import InvalidDataError
 from strongroom.formats.dotenv import parse_dotenv
 from support.clock import LONG
+from support.command_line import call_on_terminal
 
 CANARY = "canary-7f3a"
 CONFIGURATION = """
@@ -303,13 +304,13 @@ def test_a_runners_file_that_is_full_is_a_failure_in_words(command, runner, monk
     )
 
 
-def test_a_terminal_shows_no_value_unless_it_is_told_to(terminal, script):
+def test_a_terminal_shows_no_value_unless_it_is_told_to():
     """Somebody may look over a shoulder."""
-    code, screen = terminal(script, "export", "--format", "shell").ended()
+    code, screen = call_on_terminal(["export", "--format", "shell"])
     assert code == 2
     assert "--reveal" in screen
     assert CANARY not in screen
-    code, screen = terminal(script, "export", "--format", "shell", "--reveal").ended()
+    code, screen = call_on_terminal(["export", "--format", "shell", "--reveal"])
     assert code == 0
     assert CANARY in screen
 

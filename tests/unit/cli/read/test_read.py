@@ -5,6 +5,7 @@ import json
 import pytest
 
 from strongroom import SecretsManager
+from support.command_line import call_on_terminal
 
 pytestmark = pytest.mark.usefixtures("configured")
 
@@ -86,9 +87,9 @@ def test_a_terminal_gets_a_newline_after_a_value(terminal, script):
     assert terminal(script, "get", "odd/values#text").ended() == (0, "no newline\r\n")
 
 
-def test_a_terminal_shows_the_keys_of_a_whole_secret_and_no_value(terminal, script):
+def test_a_terminal_shows_the_keys_of_a_whole_secret_and_no_value():
     """Somebody may look over a shoulder."""
-    code, screen = terminal(script, "get", "database/connection").ended()
+    code, screen = call_on_terminal(["get", "database/connection"])
     assert code == 0
     assert "password" in screen
     assert "database/connection from memory, version 1; --reveal shows the values" in " ".join(screen.split())
@@ -96,9 +97,9 @@ def test_a_terminal_shows_the_keys_of_a_whole_secret_and_no_value(terminal, scri
     assert "5432" not in screen
 
 
-def test_reveal_shows_the_values_on_a_terminal(terminal, script):
+def test_reveal_shows_the_values_on_a_terminal():
     """With control characters escaped: only a single value is printed raw."""
-    code, screen = terminal(script, "--no-color", "get", "odd/values", "--reveal").ended()
+    code, screen = call_on_terminal(["--no-color", "get", "odd/values", "--reveal"])
     assert code == 0
     assert "žluť 🔑" in screen
     assert r'"one\r\ntwo\n"' in screen

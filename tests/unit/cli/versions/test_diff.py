@@ -12,6 +12,7 @@ from strongroom.migrate._execution import parallel
 from strongroom.migrate._execution.drift import Drift, drift
 from strongroom.migrate.sources import StoreSource
 from strongroom.store.memory import MemoryStore
+from support.command_line import call_on_terminal
 
 CANARY = "canary-7f3a"
 DIFF = ("diff", "json:a.json", "json:b.json")
@@ -120,10 +121,10 @@ def test_variables_are_compared_as_the_secrets_that_they_are(command):
     }
 
 
-def test_a_terminal_has_a_table_of_what_differs(terminal, script, monkeypatch):
+def test_a_terminal_has_a_table_of_what_differs(monkeypatch):
     """What is the same is counted."""
     monkeypatch.setenv("COLUMNS", "80")
-    code, shown = terminal(script, "--no-color", *DIFF).ended()
+    code, shown = call_on_terminal(["--no-color", *DIFF])
     words = " ".join(shown.split())
     assert code == 10
     assert "app/config different changed n added new removed old same k" in words
