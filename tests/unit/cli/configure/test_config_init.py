@@ -14,8 +14,9 @@ from support.cli_fixtures import Done
 
 
 @pytest.fixture
-def answered(command) -> Callable[..., Done]:
-    """A function that runs `strongroom config init` with these lines on stdin."""
+def answered(command, monkeypatch) -> Callable[..., Done]:
+    """A function that runs `strongroom config init` with these lines on stdin. No folder is trusted beforehand."""
+    monkeypatch.delenv("STRONGROOM_TRUSTED_PATHS")
 
     def call(*lines: str, arguments: tuple[str, ...] = ()) -> Done:
         return command("config", "init", *arguments, piped="".join(f"{line}\n" for line in lines).encode())
