@@ -186,7 +186,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
-    """Leave out a function or class with the mark `long` before it has rows: they take a sixth of the collection."""
+    """Leave out a function or class with the mark `long` before it has rows, an eighth of the time of a collection."""
     if collector.config.option.markexpr == "not long" and isinstance(obj, (FunctionType, type)):
         marks = getattr(obj, "pytestmark", [])
         if any(mark.name == "long" for mark in (marks if isinstance(marks, list) else [marks])):

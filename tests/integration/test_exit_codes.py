@@ -118,7 +118,7 @@ def test_a_code_is_that_of_the_outcome(call, code, line):
     ],
 )
 def test_what_the_server_answers_decides_on_the_code(server, code, fault, line):
-    """In a process of its own."""
+    """In a separate process."""
     with server.fault(fault):
         done = subprocess.run([STRONGROOM, *line.split()], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stderr

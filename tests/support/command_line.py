@@ -86,7 +86,7 @@ def _terminal(lines: int, columns: int) -> Iterator[list[bytes]]:
 
 
 def call_on_terminal(arguments: Iterable[object], lines: int = 24, columns: int = 80) -> tuple[int, str]:
-    """Run `strongroom` on a terminal of this size. Return its exit code and what the terminal showed.
+    """Run `strongroom` on a terminal of this size. Return its exit code and the text on the terminal.
 
     Nobody types an answer: a command that waits for one needs a process, as `Terminal` of `cli_fixtures` has it.
     """
