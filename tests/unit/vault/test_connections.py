@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -190,6 +191,21 @@ def test_a_free_connection_is_taken_without_a_wait():
     again = step(LONG)
     assert pool.take(again)[0] is connection
     assert again.waited == 0.0
+
+
+def test_an_interrupted_thread_leaves_the_line():
+    """A turn that stayed would block all later requests until their deadlines."""
+
+    class Interrupted(deque):
+        def append(self, turn):
+            super().append(turn)
+            raise KeyboardInterrupt
+
+    pool = Pool(Connection, lambda _: None, 1)
+    pool._line = Interrupted()  # as a signal of this moment
+    with pytest.raises(KeyboardInterrupt):
+        pool.take(step(LONG))
+    assert pool.waiting == 0
 
 
 def test_idle_connections_are_closed_after_a_peak(slow, opened, monkeypatch):

@@ -117,8 +117,8 @@ class Pool(Generic[_C]):
     def _wait(self, seconds: float) -> _C | None:
         with self._lock:
             turn = Condition(self._lock)
-            self._line.append(turn)
             try:
+                self._line.append(turn)  # the handler of a signal may raise here
                 if not turn.wait_for(lambda: self._line[0] is turn and self._has_one(), seconds):
                     return None
                 try:
@@ -128,7 +128,8 @@ class Pool(Generic[_C]):
                     self._open.add(connection)
                     return connection
             finally:
-                self._line.remove(turn)
+                if turn in self._line:
+                    self._line.remove(turn)
                 self._call_next()
 
     @property
