@@ -204,6 +204,22 @@ def test_a_worker_that_learns_sends_no_value_beyond_the_rules(operator_of, inter
     assert "# Not used, and left out: openai" in text
 
 
+def test_a_host_that_gets_a_placeholder_gets_it_again(learns, internet):
+    """As `codex` sends its key to chatgpt.com too, in vain."""
+    require("curl")
+    hosts = ("api.openai.com", "telemetry.example.com")
+    found = learns(
+        f"for host in {' '.join(hosts)}; do "
+        'curl -sSf -H "Authorization: Bearer $OPENAI_API_KEY" https://$host/a -o answer || exit; done',
+        '[agents.rules.openai]\npreset = "openai"\nsecret = "api-keys/openai#key"\n',
+    )
+    assert found["telemetry.example.com"] == {"hosts": [hosts[1]], "methods": ["GET"], "paths": ["/a"]}
+    sent = [(request.header("host"), request.header("authorization")) for request in internet.requests]
+    assert [host for host, _ in sent] == [*hosts, *hosts]
+    assert [key == f"Bearer {VALUE}" for _, key in sent] == [True, False] * 2
+    assert sent[1][1].startswith("Bearer sk-proj-")
+
+
 def test_learn_tells_of_a_file_that_cannot_be_made_before_the_command_runs(operator, tmp_path):
     done = operator.run("touch", tmp_path / "ran", options=["--learn", tmp_path / "missing/learned.toml"])
     assert done.returncode == 7, done.stderr

@@ -206,9 +206,10 @@ class Exchange:
             self._covering = [rule for rule in values.rules.values() if covers(rule, head.host, head.port)]
             self._redacted = [rule.name for rule in self._covering]
             self._is_searched = not values.redactor(self._redacted).is_empty
-            is_free = session.observed is not None and not self._covering  # as it is if nobody looks into it
-            self._found = found = {} if is_free else placeholders_in(head, values.known)
-            allowing = [] if is_free else allowing_rules(self._covering, found.values(), head)
+            # A host that gets no secret gets placeholders as they are, as if nobody looked into the request.
+            gets_secrets = any(rule.path for rule in self._covering)
+            self._found = found = placeholders_in(head, values.known) if gets_secrets else {}
+            allowing = self._allowing()
             self._signs = next((rule for rule in found.values() if rule.sign), None)
             replaced = {
                 placeholder: (rule, values.current(rule)[0]) for placeholder, rule in found.items() if not rule.sign
@@ -220,7 +221,8 @@ class Exchange:
             self.head = replace_head(narrowed.without("te", "sec-websocket-extensions"), replaced)
             format_ = body_format(head)
             self._bodies = [rule for rule in allowing if format_ and body_fields(rule)]
-            has_method = any(rule.methods for rule in self._covering) and may_be_form(head)
+            counts_methods = session.observed is not None or any(rule.methods for rule in self._covering)
+            has_method = counts_methods and may_be_form(head)
             self.needs_body = bool(self._bodies or has_method or (self._signs and needs_payload(head)))
             length = head.header("content-length")
             if self.needs_body and length.isdecimal() and int(length) > MAX_BODY:
@@ -241,7 +243,7 @@ class Exchange:
             if may_be_form(self._asked) and (methods := override_methods(form_pairs(body.decode("latin-1")))):
                 named = tuple(("x-http-method-override", method) for method in methods)
                 self._asked = self._asked._replace(headers=self._asked.headers + named)
-                allowing = allowing_rules(self._covering, self._found.values(), self._asked)
+                allowing = self._allowing()
                 self._bodies = [rule for rule in self._bodies if rule in allowing]
             for rule in self._bodies:
                 placeholder = self._values.placeholders[rule.name][0]
@@ -252,6 +254,12 @@ class Exchange:
                 self.head = self.head.with_header("content-length", str(len(replaced)))
             self._finish(replaced)
         return replaced
+
+    def _allowing(self) -> list[RuleConfig]:
+        """Return the rules that allow the request. While a session learns, a host needs none."""
+        if self._session.observed is not None and not self._covering:
+            return []
+        return allowing_rules(self._covering, self._found.values(), self._asked)
 
     def refuse(self, refusal: Refusal) -> Refusal:
         """Return the refusal by which the door answers, in the place of `replace_body`. `end` records it."""

@@ -10,6 +10,7 @@ import pytest
 
 from strongroom import ConfigurationError, PermissionDeniedError, SecretsManager
 from strongroom._config import AgentsConfig, RuleConfig
+from strongroom.agents._rules.learning import learned_rules
 from strongroom.agents._rules.request import Refusal, RequestHead
 from strongroom.agents.session import COMPRESSED, MAX_BODY, AgentSession, Exchange
 from strongroom.errors import AuditError, InvalidDataError, StoreUnavailableError
@@ -341,6 +342,31 @@ def test_a_placeholder_works_where_its_rule_allows_it(secrets, events, asked, re
     its.begin(head(("X-Api-Key", its.placeholder("other")), **asked))
 
 
+@pytest.mark.parametrize("place", ["header", "query"])
+def test_a_host_that_gets_no_secret_gets_the_placeholder_as_it_is(secrets, events, place):
+    """As without a rule. So a rule that was learned from such a request allows it."""
+    free = rule("free", secret="", hosts=["free.example.com"], methods=["POST"])
+    its = session(secrets, rule(), free)
+    placeholder = its.placeholder("openai")
+    asked = head(("X-Key", placeholder)) if place == "header" else head(query=f"key={placeholder}")
+    exchange = its.begin(asked._replace(host="free.example.com"))
+    assert (exchange.head.headers, exchange.head.query) == (asked.headers, asked.query)
+    assert events == []
+    with pytest.raises(Refusal, match="The rule free allows POST, not GET"):
+        its.begin(asked._replace(host="free.example.com", method="GET"))
+
+
+def test_the_learned_rules_allow_a_form_that_replaces_the_method(secrets):
+    form = head(("Content-Type", "application/x-www-form-urlencoded"))
+    before = AgentSession(secrets, AgentsConfig({"openai": rule()}), learns=True)
+    for host in (HOST, "free.example.com"):
+        before.begin(form._replace(host=host)).replace_body(b"_method=delete")
+    assert before.observed is not None
+    its = session(secrets, *learned_rules(before.observed, []))
+    for host in (HOST, "free.example.com"):
+        assert its.begin(form._replace(host=host)).replace_body(b"_method=delete") == b"_method=delete"
+
+
 def test_without_a_placeholder_a_rule_of_the_host_allows_the_request(secrets, events):
     its = session(secrets, rule(paths=["/v1/*"]), rule("other", secret="other#key", paths=["/v2/*"]))
     for path in ("/v1/x", "/v2/x"):
@@ -647,7 +673,7 @@ def test_the_audit_log_has_the_request_and_no_value(store, tmp_path):
         its = session(manager)
         its.begin(bearer(its, query="q=1")).end(200)
         with pytest.raises(Refusal):
-            its.begin(bearer(its).without("host")._replace(host="other.example.com"))
+            its.begin(head(("X-Key", its.placeholder("openai"))))
     text = file.read_text()
     uses = [record for line in text.splitlines() if (record := json.loads(line))["event"] == "use"]
     fields = ("outcome", "rule", "path", "key", "method", "request_host", "request_path", "status")
@@ -655,7 +681,7 @@ def test_the_audit_log_has_the_request_and_no_value(store, tmp_path):
     assert [tuple(record.get(field) for field in fields) for record in uses] == [
         ("started", *common, HOST, "/v1/chat", None),
         ("200", *common, HOST, "/v1/chat", 200),
-        ("refused", *common, "other.example.com", "/v1/chat", 403),
+        ("refused", *common, HOST, "/v1/chat", 403),
     ]
     assert VALUE not in text
     assert its.placeholder("openai") not in text
@@ -710,5 +736,5 @@ def test_a_session_that_learns_keeps_a_bounded_number_of_requests(secrets, monke
     monkeypatch.setattr("strongroom.agents.session.MAX_OBSERVED", 3)
     its = AgentSession(secrets, AgentsConfig({"openai": rule()}), learns=True)
     for number in range(9):
-        its.begin(bearer(its, path=f"/{number}")).end(200)
+        its.begin(bearer(its, method="GET", path=f"/{number}")).end(200)
     assert {one.path for one in its.observed} == {"/0", "/1", "/2"}
