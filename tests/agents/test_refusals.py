@@ -245,6 +245,18 @@ def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstre
     assert VALUE not in door.err + log.read_text() + (tmp_path / "audit.log").read_text()
 
 
+def test_the_reason_phrase_of_a_refusal_is_its_sentence(operator_of, upstream):
+    """Programs such as npm and twine show nothing else of an answer."""
+    name = "ключ\nof all" + "x" * 300
+    host = f"localhost:{upstream.port}"
+    with operator_of(rule([host], name=json.dumps(name), methods=["POST"])).worker() as door:
+        answer = door.raw(host, f"GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    first, _, rest = answer.partition(b"\r\n")
+    assert first.startswith(b"HTTP/1.1 403 The rule      of all")
+    assert len(first) == len("HTTP/1.1 403 ") + 200
+    assert f"The rule {name} allows POST, not GET" in rest.decode()
+
+
 @pytest.mark.parametrize("target", ["unknown.invalid:443", "http://unknown.invalid/x"])
 def test_a_name_that_cannot_be_resolved(operator_of, target):
     with operator_of(rule(["api.example.com"])).worker() as door:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -25,6 +26,10 @@ EXCHANGE = "strongroom.exchange"
 
 FAILURE = "strongroom.failure"
 """The metadata of a flow with the refusal for a failure of the upstream."""
+
+
+_LONGEST_PHRASE = 200
+"""Characters of a reason phrase."""
 
 
 def destination(flow: http.HTTPFlow) -> str:
@@ -89,4 +94,7 @@ class OwnAnswer(http.Response):
 
 
 def response_to(refusal: Refusal) -> http.Response:
-    return OwnAnswer.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
+    """Return the answer. Its reason phrase has the sentence too: npm, twine and others show nothing else."""
+    response = OwnAnswer.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
+    response.reason = re.sub("[^ -~]", " ", refusal.reason[:_LONGEST_PHRASE])
+    return response
