@@ -245,6 +245,18 @@ def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstre
     assert VALUE not in door.err + log.read_text() + (tmp_path / "audit.log").read_text()
 
 
+def test_an_answer_that_is_cut_is_recorded(operator_of, upstream_authority):
+    """The worker has a part of it, with the status of the upstream."""
+    with Recorder(upstream_authority.issue_cert("localhost")) as server:
+        server.answer = f"{ANSWER}Content-Length: 100\r\n\r\nthe beginning\n".encode()
+        host = f"localhost:{server.port}"
+        with operator_of(rule([host])).worker() as door:
+            key = f"Authorization: Bearer {door.placeholder}\r\n"
+            answer = door.raw(host, f"GET /a HTTP/1.1\r\nHost: {host}\r\n{key}\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert f"Refused {host} to the worker: {NO_ANSWER}" in door.err
+
+
 def test_the_reason_phrase_of_a_refusal_is_its_sentence(operator_of, upstream):
     """Programs such as npm and twine show nothing else of an answer."""
     name = "ключ\nof all" + "x" * 300

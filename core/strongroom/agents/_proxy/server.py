@@ -351,11 +351,12 @@ class Addon:
 
     @_fails_closed
     async def error(self, flow: http.HTTPFlow) -> None:
-        """Record a request without an answer, and why the upstream failed."""
+        """Record a request without an answer, or with a part of one, and why the upstream failed."""
         failure, response = flow.metadata.get(FAILURE), flow.response
-        if response is not None:  # the worker has its head, unless that is malformed
-            is_malformed = not isinstance(response, OwnAnswer) and not response.stream
-            failure = Refusal(502, NO_ANSWER) if is_malformed else None
+        if isinstance(response, OwnAnswer):
+            failure = None
+        elif response is not None and not response.stream:  # its head is malformed
+            failure = Refusal(502, NO_ANSWER)
         if failure is not None and (exchange := flow.metadata.get(EXCHANGE)) is not None:
             exchange.refuse(failure)
         elif failure is not None:
