@@ -14,10 +14,12 @@ import pytest
 import trustme
 
 from strongroom.agents._proxy.layers import NO_ANSWER
+from strongroom.agents._proxy.server import UNTRUSTED, UNUSED
 from strongroom.agents.session import COMPRESSED
 from support.agents.recorder import Recorder
 from support.agents.upstream import Answer
 from support.agents.workers import VALUE, read_answer, rule
+from support.programs import require
 
 ANSWER = "HTTP/1.1 200 OK\r\n"
 REFUSED = "The certificate of {} is refused"
@@ -243,6 +245,29 @@ def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstre
     told = {line.rpartition(" to the worker: ")[2] for line in door.err.splitlines() if "Refused" in line}
     assert told == {*expected.values()}
     assert VALUE not in door.err + log.read_text() + (tmp_path / "audit.log").read_text()
+
+
+def test_a_program_that_does_not_trust_the_authority_is_told_to_the_operator(operator, upstream):
+    """Some send an alert, and some end the connection after the handshake. One that left before says nothing."""
+    host = f"localhost:{upstream.port}"
+    with operator.worker() as door:
+        left, *_ = door.ask(host)
+        left.close()
+        trusting_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        connection, *_ = door.ask(host)
+        with connection, pytest.raises(ssl.SSLCertVerificationError):
+            trusting_nobody.wrap_socket(connection, server_hostname="localhost")
+        door.tunnel(host).close()
+    told = [line for line in door.err.splitlines() if "Refused" in line]
+    assert [line.rpartition(" to the worker: ")[2] for line in told] == [UNTRUSTED, UNUSED]
+    assert all(f"Refused {host}" in line for line in told)
+
+
+def test_the_summary_counts_a_last_program_that_does_not_trust_the_authority(operator, upstream, upstream_file):
+    require("curl")
+    done = operator.run("curl", "-sS", "--cacert", upstream_file, upstream.origin)
+    assert done.returncode == 60, done.stderr
+    assert f"1 refusal: {UNTRUSTED}" in done.stderr
 
 
 def test_an_answer_that_is_cut_is_recorded(operator_of, upstream_authority):

@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmproxy import http, log, master, options
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.connection import ConnectionState
+from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import layer, layers, mode_servers
@@ -39,6 +40,17 @@ if TYPE_CHECKING:
 
 _LOGGERS = ("mitmproxy", "wsproto", "h11")
 """Loggers of the libraries below. Their records have headers, and so values."""
+
+UNTRUSTED = "The program does not trust the session's authority: let it read the file of SSL_CERT_FILE"
+"""Why a tunnel ended before a request, if the program said so."""
+
+UNUSED = "The program ended the connection before its request. It may not trust the file of SSL_CERT_FILE"
+"""The same if it did not say why: Node and wget verify a certificate after the handshake."""
+
+_UNTRUSTED_ALERTS = ("unknown ca", "bad certificate", "certificate unknown")
+
+_LAST = 0.5
+"""The most seconds to wait for the end of the last connections."""
 
 _OPTIONS = {
     "server": False,  # its own listeners: ours are given
@@ -76,6 +88,7 @@ async def serve(
             cut.cancel()
             for listener in listening:
                 listener.close()
+            await _finish(server)
 
 
 async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:
@@ -84,6 +97,13 @@ async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:
         await asyncio.sleep(left)
     for handler in list(server.connections.values()):
         _close(handler)
+
+
+async def _finish(server: Proxyserver) -> None:
+    """Wait a little for the connections of a command that has just ended: what they tell is recorded at their end."""
+    end = time.monotonic() + _LAST
+    while server.connections and time.monotonic() < end:
+        await asyncio.sleep(0.01)
 
 
 def _close(handler: Any) -> None:
@@ -154,11 +174,14 @@ class Addon:
         self._ends = setup.end
         self._server = server
         self._connected = connected
+        self._silent: dict[str, str] = {}  # the host and port of each tunnel without a request, by its connection
 
     def refuse_after_failure(self, data: Any) -> None:
         """Answer, or close the connection, after a hook failed with this argument."""
         if isinstance(data, layer.NextLayer):
             data.layer = Closed(data.context)
+        elif isinstance(data, Client):
+            pass  # it has left
         elif data.response is None:
             data.response = response_to(Refusal(502, "The proxy failed, and the request was not sent"))
         else:
@@ -175,10 +198,9 @@ class Addon:
         method, path = flow.request.method, flow.request.path.partition("?")[0]
         await in_thread(partial(self._session.record_refusal, refusal, named, method, path))
 
-    async def _record_left(self, host: str, port: int) -> None:
-        """Record that an upstream ended its connection before the worker had sent a request."""
-        named = f"{host}:{port}".removesuffix(f":{DEFAULT_PORTS['https']}")
-        refusal = Refusal(502, f"{named} ended the connection at once")
+    async def _record_tunnel(self, address: str, refusal: Refusal) -> None:
+        """Record why a tunnel ended before the worker had sent a request."""
+        named = address.removesuffix(f":{DEFAULT_PORTS['https']}")
         await in_thread(partial(self._session.record_refusal, refusal, named, "CONNECT"))
 
     # Connections.
@@ -196,7 +218,8 @@ class Addon:
         elif not self._destinations.is_looked_into("https", *context.server.address[:2]):
             nextlayer.layer = layers.TCPLayer(context, ignore=True)
         elif ConnectionState.CAN_READ not in context.server.state:  # the upstream has left: mitmproxy would wait for it
-            await self._record_left(*context.server.address[:2])
+            address = self._silent.pop(context.client.id)
+            await self._record_tunnel(address, Refusal(502, f"{address} ended the connection at once"))
             nextlayer.layer = Closed(context)
         elif len(nextlayer.data_client()) >= 3:
             if starts_like_tls_record(nextlayer.data_client()):
@@ -215,6 +238,8 @@ class Addon:
             is_read = self._destinations.is_looked_into("https", host, port)
             flow.request.host = host
             await in_thread(partial(self._connected, f"{host}:{port}", not is_read))
+            if is_read:
+                self._silent[flow.client_conn.id] = f"{host}:{port}"
         except Refusal as refusal:
             await self._record(flow, refusal)
             flow.response = response_to(refusal)
@@ -227,6 +252,15 @@ class Addon:
             flow.response = response_to(refusal)
             await self._record(flow, refusal)  # most programs hide the body of an answer to CONNECT
 
+    @_fails_closed
+    async def client_disconnected(self, client: Client) -> None:
+        """Record a program that got our certificate and sent no request. Some send an alert, others just leave."""
+        address = self._silent.pop(client.id, None)
+        if address is None or not (client.error or client.tls_established):
+            return
+        is_told = any(alert in (client.error or "") for alert in _UNTRUSTED_ALERTS)
+        await self._record_tunnel(address, Refusal(0, UNTRUSTED if is_told else UNUSED))
+
     # Requests.
 
     def _require_time(self) -> None:
@@ -236,6 +270,7 @@ class Addon:
     @_fails_closed
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Check the head of a request, and put the values into it."""
+        self._silent.pop(flow.client_conn.id, None)
         if flow.error is not None:  # mitmproxy refuses it
             await self._record(flow, Refusal(400, MALFORMED))
             return
