@@ -52,6 +52,11 @@ URLLIB = """
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
     print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
+URLLIB3 = """
+    import urllib3
+    proxy = urllib3.ProxyManager(os.environ["HTTPS_PROXY"])
+    print(proxy.request("GET", url, headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}).data.decode())
+"""
 NODE = """
     const answer = await fetch(process.argv[1], {headers: {authorization: `Bearer ${process.env.OPENAI_API_KEY}`}});
     console.log(await answer.text());
@@ -86,6 +91,7 @@ CLIENTS = {
     "httpx": python(HTTPX),
     "aiohttp": python(AIOHTTP),
     "urllib": python(URLLIB),
+    "urllib3": python(URLLIB3),
     "node": node,
 }
 

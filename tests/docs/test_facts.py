@@ -13,6 +13,7 @@ import pytest
 from packaging.version import Version
 
 from strongroom import _plugins as plugins
+from strongroom._config.agents_table import presets
 from strongroom.rotate.spi import Rotator
 from strongroom.store import SecretStore
 from strongroom_vault.auth.methods import METHODS
@@ -198,3 +199,11 @@ def test_the_table_of_authentication_methods_is_complete():
     """Each is a row."""
     text = pages.page("reference/stores/vault.md").read_text("utf-8")
     assert sorted(re.findall(r"^\| \[`([\w-]+)`\]", text, re.MULTILINE)) == [*METHODS]
+
+
+def test_the_table_of_presets_has_their_methods():
+    table = pages.page("coding-agents.md").read_text("utf-8").partition("| preset | methods |\n")[2].partition("\n\n")[0]
+    listed = {}
+    for names, methods in (line.strip("| ").split(" | ") for line in table.splitlines()[1:]):
+        listed |= dict.fromkeys(re.findall("`(.+?)`", names), re.findall("`(.+?)`", methods))
+    assert listed == {name: preset.get("methods", []) for name, preset in presets().items()}
