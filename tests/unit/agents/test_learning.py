@@ -142,7 +142,7 @@ def test_the_file_is_read_as_the_rules():
     found = discovery.load(document={"chain": ["memory"], **tomllib.loads(text)}).agents.rules
     assert list(found.values()) == learned_rules(requests, rules)
     assert "s3cret" not in text
-    assert '# Not used, and left out: "not used"' in text
+    assert '# Not used, and left out: "not used". Unset OPENAI_API_KEY: no placeholder replaces it\n' in text
     assert "# Without TLS, which no rule allows: http://plain.example.com\n" in text
 
 

@@ -139,10 +139,12 @@ def learned_text(observed: Collection[Observed], rules: Collection[RuleConfig]) 
     found = learned_rules(observed, rules)
     ambiguous = [one for one in observed if one.scheme == "https" and not one.is_plain]
     plain = {one.host for one in observed if one.scheme == "http"}
-    unused = {rule.name for rule in rules if rule.path} - {rule.name for rule in found}
+    names = {rule.name for rule in found}
+    unused = {toml_key(rule.name): rule.variables for rule in rules if rule.path and rule.name not in names}
     notes = [f"# Without TLS, which no rule allows: http://{host}\n" for host in sorted(plain)]
     notes += [f"# No rule with paths allows: {text}\n" for text in sorted(set(map(_shown, ambiguous)))]
-    notes += [f"# Not used, and left out: {toml_key(name)}\n" for name in sorted(unused)]
+    for name, variables in sorted(unused.items()):
+        notes.append(f"# Not used, and left out: {name}. Unset {' and '.join(variables)}: no placeholder replaces it\n")
     return "\n".join(["".join((_ABOUT, *notes)), *map(_table, found)])
 
 
