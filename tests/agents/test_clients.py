@@ -54,8 +54,8 @@ URLLIB = """
 """
 URLLIB3 = """
     import urllib3
-    proxy = urllib3.ProxyManager(os.environ["HTTPS_PROXY"])
-    print(proxy.request("GET", url, headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}).data.decode())
+    headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}
+    print(urllib3.ProxyManager(os.environ["HTTPS_PROXY"]).request("GET", url, headers=headers).data.decode())
 """
 NODE = """
     const answer = await fetch(process.argv[1], {headers: {authorization: `Bearer ${process.env.OPENAI_API_KEY}`}});

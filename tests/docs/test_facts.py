@@ -202,7 +202,8 @@ def test_the_table_of_authentication_methods_is_complete():
 
 
 def test_the_table_of_presets_has_their_methods():
-    table = pages.page("coding-agents.md").read_text("utf-8").partition("| preset | methods |\n")[2].partition("\n\n")[0]
+    text = pages.page("coding-agents.md").read_text("utf-8")
+    table = text.partition("| preset | methods |\n")[2].partition("\n\n")[0]
     listed = {}
     for names, methods in (line.strip("| ").split(" | ") for line in table.splitlines()[1:]):
         listed |= dict.fromkeys(re.findall("`(.+?)`", names), re.findall("`(.+?)`", methods))

@@ -102,7 +102,7 @@ async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:
 async def _finish(server: Proxyserver) -> None:
     """Wait a little for the connections of a command that has just ended: what they tell is recorded at their end."""
     end = time.monotonic() + _LAST
-    while server.connections and time.monotonic() < end:
+    while server.connections and time.monotonic() < end:  # noqa: ASYNC110  # a table has no event
         await asyncio.sleep(0.01)
 
 
