@@ -248,11 +248,12 @@ def test_an_upstream_that_fails_is_a_refusal_with_its_reason(operator_of, upstre
 
 
 def test_a_program_that_does_not_trust_the_authority_is_told_to_the_operator(operator, upstream):
-    """Some send an alert, and some end the connection after the handshake. One that left before says nothing."""
+    """Some send an alert, and some end the connection after the handshake. Others do not count."""
     host = f"localhost:{upstream.port}"
     with operator.worker() as door:
         left, *_ = door.ask(host)
         left.close()
+        door.raw(host, b"malformed\r\n\r\n")
         trusting_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         connection, *_ = door.ask(host)
         with connection, pytest.raises(ssl.SSLCertVerificationError):

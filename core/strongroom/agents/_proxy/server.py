@@ -174,7 +174,7 @@ class Addon:
         self._ends = setup.end
         self._server = server
         self._connected = connected
-        self._silent: dict[str, str] = {}  # the host and port of each tunnel without a request, by its connection
+        self._silent: dict[str, str] = {}  # the address of each tunnel in which nothing was sent, by its connection
 
     def refuse_after_failure(self, data: Any) -> None:
         """Answer, or close the connection, after a hook failed with this argument."""
@@ -212,6 +212,7 @@ class Addon:
         if isinstance(context.layers[-1], modes.HttpProxy):
             nextlayer.layer = layers.HttpLayer(context, HTTPMode.regular)
         elif isinstance(context.layers[-1], layers.ClientTLSLayer):
+            self._silent.pop(context.client.id, None)
             nextlayer.layer = layers.HttpLayer(context, HTTPMode.transparent)
         elif context.server.address is None:
             nextlayer.layer = Closed(context)
@@ -270,7 +271,6 @@ class Addon:
     @_fails_closed
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Check the head of a request, and put the values into it."""
-        self._silent.pop(flow.client_conn.id, None)
         if flow.error is not None:  # mitmproxy refuses it
             await self._record(flow, Refusal(400, MALFORMED))
             return
