@@ -47,7 +47,7 @@ UNTRUSTED = "The program does not trust the session's authority: let it read the
 UNUSED = "The program ended the connection before its request. It may not trust the file of SSL_CERT_FILE"
 """The same if it did not say why: Node and wget verify a certificate after the handshake."""
 
-_UNTRUSTED_ALERTS = ("unknown ca", "bad certificate", "certificate unknown")
+_UNTRUSTED_ALERTS = ("unknown ca", "bad certificate", "certificate unknown")  # OpenSSL's names
 
 _LAST = 0.5
 """The most seconds to wait for the end of the last connections."""
@@ -100,7 +100,7 @@ async def _cut_at(end: SessionEnd, server: Proxyserver) -> None:
 
 
 async def _finish(server: Proxyserver) -> None:
-    """Wait a little for the connections of a command that has just ended: what they tell is recorded at their end."""
+    """Wait a little for the last connections of the command: a failed handshake is recorded at their end."""
     end = time.monotonic() + _LAST
     while server.connections and time.monotonic() < end:  # noqa: ASYNC110  # a table has no event
         await asyncio.sleep(0.01)

@@ -32,7 +32,7 @@ class Refusal(Exception):  # noqa: N818  # an answer to the worker, not a fault 
     """A request is refused.
 
     Attributes:
-        status: the HTTP status of the answer: 400, 403, 413 or 502.
+        status: the HTTP status of the answer, such as 403; 0 if the worker gets none.
         reason: one sentence for the worker, without a value.
         rule: the name of the refusing rule, or the empty string.
     """
