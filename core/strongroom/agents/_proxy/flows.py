@@ -96,5 +96,5 @@ class OwnAnswer(http.Response):
 def response_to(refusal: Refusal) -> http.Response:
     """Return the answer. Its reason phrase has the sentence too: npm, twine and others show nothing else."""
     response = OwnAnswer.make(refusal.status, refusal.content, dict(REFUSAL_HEADERS))
-    response.reason = re.sub("[^ -~]", " ", refusal.reason[:_LONGEST_PHRASE])
+    response.data.reason = re.sub("[^ -~]", " ", refusal.reason[:_LONGEST_PHRASE]).encode("ascii")
     return response
