@@ -26,8 +26,9 @@ import pytest
 import trustme
 
 from support.command_line import Caller, Done, call_on_terminal
-from support.representatives import some
 from support.vault.proxy import FaultProxy
+
+pytestmark = pytest.mark.long
 
 STRONGROOM = str(Path(sys.executable).parent / "strongroom")
 CANARY = f"canary-{secrets.token_hex(8)}"
@@ -309,18 +310,9 @@ def on_a_terminal(case: Case, mode: str) -> tuple[int, str]:
 RUNS = [(case, mode) for case in CASES for mode in MODES if mode == "dev" or case.changes or case is CASES[0]]
 
 
-def in_each_run(run: tuple[Case, str]) -> bool:
-    """Return True for a case that the default run takes: the others take the same way as one of these."""
-    case, mode = run
-    first = case.words.partition(" ")[0]
-    if mode == "production":
-        return case is CASES[0] or bool(case.asked) or case.final or first == "delete"
-    return not case.words.startswith(("export --format json", "export --format github", "config check", "completion"))
-
-
 @pytest.mark.parametrize(
     ("case", "mode"),
-    some(RUNS, in_each_run),
+    RUNS,
     indirect=["mode"],
     ids=[f"{mode}-{case.name}" for case, mode in RUNS],
 )

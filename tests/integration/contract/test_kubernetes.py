@@ -12,6 +12,8 @@ from strongroom.testing.faulty_services import dropping_proxy
 from strongroom.testing.store_contract.base import PATH, secret_data
 from strongroom_kubernetes.objects import open_kubernetes_api
 
+pytestmark = pytest.mark.long
+
 KEYS = {"key with a space", "keys with marks", "key with a slash", "key with a backslash", "unicode key"}
 
 
@@ -92,7 +94,6 @@ class TestSecrets(KubernetesContract):
         return store
 
 
-@pytest.mark.long
 class TestConfigMaps(KubernetesContract):
     """A ConfigMap is a secret to read, with text and bytes."""
 
