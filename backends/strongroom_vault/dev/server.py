@@ -303,11 +303,9 @@ def free_port() -> int:
     """Return a port that is free now. The server reports it if another process takes it first."""
     for _ in range(_PORTS_TRIED):
         port = secrets.choice(_PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
     raise PluginError(f"No free port between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1")
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,7 @@ _settings: list[Path] = []
 """The files of settings that the page has written."""
 
 _shells: list[_Shell] = []
+_held_ports: list[socket.socket] = []
 """The shell of the page, if a line of it has run."""
 
 
@@ -284,19 +286,28 @@ def run_page(page: Path) -> None:
 
 
 def end_commands() -> None:
-    """End the shell of a page, and the commands that its lines have left running."""
+    """End the shell of a page, and the commands that its lines have left running. Its ports are free again."""
     while _shells:
         _shells.pop().close()
+    while _held_ports:
+        _held_ports.pop().close()
 
 
 def with_free_ports(page: Path, folder: Path) -> Path:
-    """Return a copy of the page in which each port on 127.0.0.1 is a free one, so that pages run side by side."""
+    """Return a copy of the page in which each port on 127.0.0.1 is a free one, so that pages run side by side.
+
+    A socket that does not listen holds each port until the end of the page: `free_port` takes it for used, and the
+    servers of the page, which set SO_REUSEADDR as nearly all servers do, can listen on it.
+    """
     ports: dict[str, str] = {}
 
     def replaced(match: re.Match[str]) -> str:
-        while match[1] not in ports:
-            if (port := str(free_port())) not in ports.values():
-                ports[match[1]] = port
+        if match[1] not in ports:
+            ports[match[1]] = str(port := free_port())
+            holder = socket.socket()
+            _held_ports.append(holder)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", port))
         return match[0].removesuffix(match[1]) + ports[match[1]]
 
     copy = folder / page.name
