@@ -115,8 +115,9 @@ def translated(
         )
     if isinstance(error, AnswerError):
         return StoreError(path, str(error), store=store, hint=hint)
-    if is_interrupt(error):
-        return bare(error)
+    for found in (error, error.__context__):  # within a wait for a lock, CPython raises a RuntimeError after it
+        if found is not None and is_interrupt(found):
+            return bare(found)
     if isinstance(error, ConnectionError | TimeoutError):
         lost = changes and not isinstance(error, ConnectionRefusedError)
         return (WriteOutcomeUnknownError if lost else StoreUnavailableError)(path, kind, store=store)

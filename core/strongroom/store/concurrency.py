@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,6 +41,9 @@ def in_daemon(call: Callable[[], _R], name: str) -> Future[_R]:
     Args:
         call: what it returns or raises is the future's result.
         name: the thread's name.
+
+    Raises:
+        RuntimeError: no thread can be started.
     """
     future: Future[_R] = Future()
     future.set_running_or_notify_cancel()
@@ -51,8 +55,16 @@ def in_daemon(call: Callable[[], _R], name: str) -> Future[_R]:
         except BaseException as error:  # noqa: BLE001  # it is raised where the result is awaited
             future.set_exception(error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future
+    handled = sys.exception()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except (KeyError, RuntimeError) as error:
+        interrupt = error.__context__
+        if interrupt is None or interrupt is handled:
+            raise
+    else:
+        return future
+    raise interrupt  # the handler of a signal raised it within `start`, where CPython fails with another error
 
 
 def outcome_of(call: Callable[[], _R]) -> Callable[[], _R]:

@@ -34,3 +34,31 @@ def test_a_waiter_that_gives_up_cannot_cancel_it():
     assert not future.cancel()
     go.set()
     assert future.result(LONG)
+
+
+def test_an_interrupt_of_its_start_stays_what_it_is(monkeypatch):
+    """CPython's locks fail with another error if the handler of a signal raises within them."""
+
+    def interrupted(_):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_daemon(int, "worker")
+
+
+def test_the_error_of_a_thread_that_cannot_be_started_stays(monkeypatch):
+    """Also while another error is handled."""
+
+    def refused(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    try:
+        int("a")
+    except ValueError:
+        with pytest.raises(RuntimeError):
+            in_daemon(int, "worker")

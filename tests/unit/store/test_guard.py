@@ -508,6 +508,25 @@ def test_exception_of_a_signal_handler_is_not_the_store_s(handler, kind):
     assert CANARY not in everywhere(caught.value)
 
 
+def test_a_lock_that_fails_after_a_signal_hides_no_exception_of_its_handler():
+    """As CPython's do if the handler raises within a wait."""
+
+    class Waits(Killed):
+        def read(self, path):
+            try:
+                return super().read(path)
+            finally:
+                raise RuntimeError("release unlocked lock")
+
+    before = signal.signal(signal.SIGUSR1, _times_out)
+    try:
+        with pytest.raises(TimeoutError) as caught:
+            GuardedStore(Waits(), "s").read("a")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert CANARY not in everywhere(caught.value)
+
+
 def test_handler_in_the_callers_frames_excuses_no_plugin():
     """A plugin that exits is a StoreError too if a signal handler reads the secret."""
     caught = []
