@@ -347,15 +347,18 @@ class Transaction:
         A failed revocation is resumed instead. So is an `apply` that was given up and still runs: it could follow the
         undo, and leave a service that accepts the new credential alone. Of a rotation that a service carries out,
         nothing has to be undone; nor after a first `apply` that raises ConfigurationError, which has changed nothing.
+        The undo of a done rotation is resumed then: a second undo would find nothing to undo.
         """
         if state.of_service:
             with suppress(StrongroomError):  # the first error says more, and the lease ends by itself
                 self._save(self._undone(state))
             raise error
-        if action is RotationAction.REVOKE or (action is RotationAction.APPLY and self._rotator.is_overdue):
+        did_nothing = action is RotationAction.APPLY and self._is_new and isinstance(error, ConfigurationError)
+        is_overdue = action is RotationAction.APPLY and self._rotator.is_overdue
+        if action is RotationAction.REVOKE or is_overdue or (did_nothing and state.back):
             self._release()
             raise reports.unfinished(self._path, action, error, "resume")
-        if action is RotationAction.APPLY and self._is_new and isinstance(error, ConfigurationError):
+        if did_nothing:
             self._save(self._undone(state))
         else:
             self._finish_undo(self._begin_undo(state))

@@ -3,6 +3,7 @@
 import pytest
 
 from strongroom.errors import (
+    ConfigurationError,
     ConflictError,
     PermissionDeniedError,
     RotationError,
@@ -74,6 +75,16 @@ def test_a_service_that_refuses_a_former_credential_keeps_the_new_one(rotating):
     assert rotating.service.accepted == {secret["password"]}
     rotating.rotator.faults.clear()
     assert rotating.transaction().rotate().step is RotationStep.DONE
+
+
+def test_an_undo_that_changed_nothing_is_resumed(rotating):
+    """As if the administrator's secret has no login. A second undo would find nothing to undo."""
+    rotating.rotator.faults["apply"] = ConfigurationError("no login")
+    with pytest.raises(UnfinishedRotationError, match="strongroom rotate resume database/app"):
+        rotating.transaction().undo()
+    rotating.rotator.faults.clear()
+    assert rotating.transaction().resume().step is RotationStep.UNDONE
+    assert rotating.secret == FIRST
 
 
 @killed_at_each_write
