@@ -263,7 +263,7 @@ class StoreConnection:
             if error.path_only:
                 self._note_answer()
                 if reads:
-                    self._note_path_outage(path, error)
+                    self._note_path(path, error)
                 return error
             outage = error.copy(path=error.path or path, store=error.store or self._name)
             if error.conclusive and not changes and not ends_in_time(error):
@@ -313,15 +313,16 @@ class StoreConnection:
             with time_limit(given):
                 store = self.open()
             answers = store.read_many(paths)
-            while waiting and outages < enough and (left := ends - time.monotonic()) > 0:
+            # To its end: what a signal's handler raises in a generator that is collected before is lost.
+            while outages < enough and (left := ends - time.monotonic()) > 0:
                 given = max(given if outages else 0.0, min(share, left))
                 with time_limit(min(share, left)):
-                    path, answer = next(answers)
+                    found = next(answers, None)
+                if found is None:
+                    break
+                path, answer = found
                 del waiting[path]
-                if isinstance(answer, StoreUnavailableError):
-                    self._note_path_outage(path, answer)
-                else:
-                    self._path_breakers.pop(path, None)
+                self._note_path(path, answer)
                 if (
                     isinstance(answer, StoreUnavailableError)
                     and answer.conclusive
@@ -445,10 +446,13 @@ class StoreConnection:
             event = Event(EventKind.WRITE, self._name, path or "", link, took, step=change, outcome=outcome, error=name)
             emit(event)
 
-    def _note_path_outage(self, path: str | None, outage: StoreUnavailableError) -> None:
-        if outage.path_only:
+    def _note_path(self, path: str | None, answer: object) -> None:
+        """Record the store's answer for `path`: whether an outage of this path alone is known."""
+        if not isinstance(answer, StoreUnavailableError):
+            self._path_breakers.pop(path, None)
+        elif answer.path_only:
             breaker = self._path_breakers.setdefault(path, Breaker(self.timeout, clock=self.breaker.clock))
-            breaker.failed(outage.copy(attempts=(), checks=()))
+            breaker.failed(answer.copy(attempts=(), checks=()))
             for oldest in list(self._path_breakers)[:-_MOST_PATHS]:
                 self._path_breakers.pop(oldest, None)
 

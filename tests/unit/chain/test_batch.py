@@ -315,6 +315,19 @@ def test_a_batch_that_breaks_off_fails_the_rest(first: BulkRemote) -> None:
     }
 
 
+def test_a_batch_is_read_to_its_end(first: BulkRemote) -> None:
+    """Python would drop what a signal's handler raises while it collects the store's generator."""
+    ends: list[str] = []
+
+    class Tells(BulkRemote):
+        def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
+            yield from super().read_many(paths)
+            ends.append("read")
+
+    Chain([link("first", Tells({"a": {"k": "1"}, "b": {"k": "2"}}))]).resolve_many(["a", "b"])
+    assert ends == ["read"]
+
+
 def test_a_path_that_the_store_leaves_out_is_an_error_of_the_store(first: BulkRemote) -> None:
     class Forgets(BulkRemote):
         def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, Secret | StoreError]]:
