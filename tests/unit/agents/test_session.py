@@ -176,6 +176,7 @@ def test_a_body_passes_where_no_rule_for_it_allows_the_request(secrets):
         b"a=b;_method=DELETE",
         b"a=1&+_method=DELETE",
         b"_method%00=DELETE",
+        b'{"x":"&_method=DELETE&"}',
     ],
 )
 def test_a_field_that_replaces_the_method_counts(secrets, events, body):

@@ -263,6 +263,28 @@ def test_a_placeholder_in_a_malformed_body_is_refused(format_, body):
     assert refused.value.status == 400
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"comment":"&key={HELD}&"}}',
+        f' \t\r\n["&key={HELD}&"]',
+        f'"&key={HELD}&"',
+        f'{{"comment":"&key={HELD}&"}} rest',
+        f"<a><![CDATA[&key={HELD}&]]></a>",
+    ],
+)
+def test_a_form_that_begins_like_another_format_gets_no_value(body):
+    """A server that parses JSON whatever the type takes the value for a part of another field."""
+    with pytest.raises(Refusal, match=r"it begins like JSON or XML, and counts as a form\. Name its type") as refused:
+        in_body(body.encode(), "form")
+    assert (refused.value.status, refused.value.rule) == (400, "api")
+
+
+def test_a_form_may_hold_json_in_its_fields():
+    sent = in_body(f'data={{"a":1}}&key={HELD}'.encode(), "form")
+    assert parse_qs(sent.decode()) == {"data": ['{"a":1}'], "key": [VALUE]}
+
+
 def test_an_escape_that_only_seems_to_hold_a_placeholder_is_refused():
     """The n of a line break is not a character of the text."""
     held = "n" + HELD

@@ -20,6 +20,9 @@ SIGNED = "a signature of Version 4 in the header authorization"
 """The place of the placeholder of a rule that signs. A presigned address and SigV4a have it elsewhere."""
 
 _FORM = "application/x-www-form-urlencoded"
+_NO_FORM = re.compile(rb"""\s*[{\["<]""")
+"""The beginning of JSON or XML, which some servers parse whatever its type: the fields of a form would be others."""
+
 _BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 .*", re.IGNORECASE)
 
@@ -147,11 +150,14 @@ def stands_in(body: bytes, format_: str, placeholder: str, rule: RuleConfig) -> 
     The body is parsed only to locate it.
 
     Raises:
-        Refusal: it stands elsewhere too, or the body is malformed.
+        Refusal: it stands elsewhere too, or the body is malformed, or a form begins like another format.
     """
     count = body.count(placeholder.encode("ascii"))
     if not count:
         return False
+    if format_ == "form" and _NO_FORM.match(body):
+        reason = "No placeholder is replaced in this body: it begins like JSON or XML, and counts as a form"
+        raise Refusal(400, f"{reason}. Name its type", rule.name)
     fields = body_fields(rule)
     try:
         pairs, everything = (_json if format_ == "json" else _form)(body)
