@@ -271,6 +271,21 @@ def test_a_parameter_that_replaces_the_method_counts(query):
     assert refusal_of(rule(), asked) is None
 
 
+@pytest.mark.parametrize(
+    ("methods", "query", "reason"),
+    [
+        (("DELETE",), "_method=DELETE", "allows DELETE, not POST"),
+        (("GET",), "_method=DELETE", "allows GET, not POST"),
+        (("POST", "GET"), "_method=GET&_method=DELETE&_method=POST", "allows POST, GET, not DELETE"),
+        (("POST", "GET"), "_method=", "allows POST, GET, not an empty method"),
+        (("POST", "GET"), "_method=%20", "allows POST, GET, not an empty method"),
+    ],
+)
+def test_a_refusal_names_a_method_that_the_rule_does_not_allow(methods, query, reason):
+    found = refusal_of(rule(methods=methods), head(method="POST", query=query))
+    assert found.reason.endswith(reason)
+
+
 def test_a_rule_without_paths_allows_an_ambiguous_one():
     assert refusal_of(rule(), head(path="/bucket//key/../x")) is None
 

@@ -74,9 +74,10 @@ def covers(rule: RuleConfig, host: str, port: int) -> bool:
 
 def refusal_of(rule: RuleConfig, head: RequestHead) -> Refusal | None:
     """Return why the rule does not allow the method or the path of a request to its host; None if it does."""
-    methods = asked_methods(head)
-    if rule.methods and not set(methods).issubset(rule.methods):
-        return Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {methods[-1][:20]}", rule.name)
+    others = [method for method in asked_methods(head) if method not in rule.methods]
+    if rule.methods and others:
+        other = others[0].strip()[:20] or "an empty method"
+        return Refusal(403, f"The rule {rule.name} allows {', '.join(rule.methods)}, not {other}", rule.name)
     try:
         is_allowed = not rule.paths or any(fits_path(pattern, normalize_path(head.path)) for pattern in rule.paths)
     except Refusal as ambiguous:
