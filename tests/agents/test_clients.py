@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from strongroom.files import private
-from support.agents.upstream import Answer
+from support.agents.upstream import Answer, accept_websocket, echo_messages
 from support.agents.workers import NPM, NPM_PACKAGE, VALUE, Operator
 from support.programs import require
 
@@ -45,6 +45,16 @@ AIOHTTP = """
         async with aiohttp.ClientSession(trust_env=True) as session:
             async with session.get(url, headers={"Authorization": f"Bearer {key}"}) as answer:
                 print(await answer.text())
+    asyncio.run(main())
+"""
+AIOHTTP_WEBSOCKET = """
+    import aiohttp, asyncio
+    async def main():
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            headers = {"Authorization": f"Bearer {key}"}
+            async with session.ws_connect(url.replace("https", "wss"), headers=headers) as websocket:
+                await websocket.send_str("hi")
+                print(await websocket.receive_str())
     asyncio.run(main())
 """
 URLLIB = """
@@ -107,6 +117,15 @@ def test_client_sends_the_value_and_reads_the_placeholder(name, agent_run, upstr
     sent = [(request.header("authorization"), request.header("accept-encoding")) for request in upstream.requests]
     assert sent == [(f"Bearer {VALUE}", "identity")]
     assert "authorization: bearer sk-proj-" in done.stdout.lower()
+    assert VALUE not in done.stdout + done.stderr
+
+
+def test_a_websocket_of_aiohttp_goes_through_the_proxy(agent_run, upstream):
+    upstream.answer = lambda request: accept_websocket(request, echo_messages(VALUE))
+    done = agent_run(*python(AIOHTTP_WEBSOCKET)(upstream.origin))
+    assert done.returncode == 0, done.stderr
+    assert [request.header("authorization") for request in upstream.requests] == [f"Bearer {VALUE}"]
+    assert done.stdout.startswith("sk-proj-")
     assert VALUE not in done.stdout + done.stderr
 
 

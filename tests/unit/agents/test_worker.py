@@ -69,14 +69,16 @@ def test_the_address_of_a_proxy_may_be_one_of_ipv6(folder):
     assert b"HTTPS_PROXY=http://[::1]:8080" in env_file(variables)
 
 
-@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "WS_PROXY", "ws_proxy"])
 def test_no_variable_leads_past_the_proxy(folder, name):
     assert name not in environment(folder, {name: "*"})
 
 
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "HTTP_PROXY", "WSS_PROXY"])
 def test_the_proxy_of_the_operator_is_replaced(folder, name):
-    assert environment(folder, {name: "http://proxy.corp.example"})[name] == "http://127.0.0.1:8080"
+    """Programs read a variable in either case."""
+    for spelling in (name, name.lower()):
+        assert environment(folder, {spelling: "http://proxy.corp.example"})[spelling] == "http://127.0.0.1:8080"
 
 
 def test_the_bundle_has_the_roots_of_the_system_and_the_authority(folder):

@@ -28,9 +28,11 @@ from cryptography.utils import CryptographyDeprecationWarning
 from strongroom.errors import ConfigurationError
 from strongroom.files import private
 
-_PROXY = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
-_DIRECT = ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy")
-"""Variables that send some requests past the proxy."""
+_PROXY = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "WSS_PROXY", "wss_proxy")
+"""Variables that name the proxy. aiohttp reads WSS_PROXY alone for a websocket."""
+
+_DIRECT = ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "WS_PROXY", "ws_proxy")
+"""Variables that send some requests past the proxy. mitmproxy refuses aiohttp's requests for ws://."""
 
 _BUNDLE = (
     "SSL_CERT_FILE",  # OpenSSL: Python, httpx, aiohttp, cargo, and curl and git of most systems
