@@ -319,8 +319,8 @@ def _take_rules(invocation: Invocation, setup: Setup, write: Callable[[], object
 
 def _parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise click.UsageError("--listen must be HOST:PORT")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise click.UsageError("--listen must be HOST:PORT, with a port from 1 to 65535")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

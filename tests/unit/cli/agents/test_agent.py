@@ -1,4 +1,4 @@
-"""The file of `agent run --learn`."""
+"""The file of `agent run --learn`, and the address of `agent serve --listen`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 
 from strongroom._cli.agents import agent
@@ -39,3 +40,14 @@ def test_a_full_disk_is_told_and_is_no_error(capsys, monkeypatch, session, tmp_p
     monkeypatch.setattr(agent.private, "open_file", lambda *_: os.open("/dev/full", os.O_WRONLY))
     agent._write_learned(tmp_path / "learned.toml", session)
     assert capsys.readouterr().err.endswith("learned.toml: No space left on device\n")
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:", ":3128", "127.0.0.1", "3128"])
+def test_an_address_to_listen_on_has_a_host_and_a_port(text):
+    """Port 0 would be any port, which worker.env could not name."""
+    with pytest.raises(click.UsageError, match=r"--listen must be HOST:PORT, with a port from 1 to 65535"):
+        agent._parse_address(text)
+
+
+def test_an_address_of_ipv6_is_in_brackets():
+    assert agent._parse_address("[::1]:65535") == ("::1", 65535)
