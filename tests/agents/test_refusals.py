@@ -264,6 +264,21 @@ def test_a_program_that_does_not_trust_the_authority_is_told_to_the_operator(ope
     assert all(f"Refused {host}" in line for line in told)
 
 
+def test_an_upstream_that_does_not_answer_the_handshake_is_told_to_the_operator(operator_of):
+    """When the worker gives up. A connection that it opens ahead, and does not use, does not count."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"localhost:{listener.getsockname()[1]}"
+        with operator_of(rule([host])).worker() as door:
+            ahead, *_ = door.ask(host)
+            ahead.close()
+            connection, *_ = door.ask(host)
+            connection.settimeout(0.2)
+            with connection, pytest.raises(TimeoutError):
+                door.tls.wrap_socket(connection, server_hostname="localhost")
+    told = [line for line in door.err.splitlines() if "Refused" in line]
+    assert told == [f"strongroom: Refused {host} to the worker: {host} did not answer the TLS handshake"]
+
+
 def test_the_summary_counts_a_last_program_that_does_not_trust_the_authority(operator, upstream, upstream_file):
     require("curl")
     done = operator.run("curl", "-sS", "--cacert", upstream_file, upstream.origin)

@@ -29,10 +29,11 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import http, websocket
+from mitmproxy.proxy.layers import ServerTLSLayer, http, websocket
 from mitmproxy.proxy.layers.http import HttpStream, _http1
 from mitmproxy.proxy.layers.http._events import ErrorCode, HttpEvent, RequestData, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
+from mitmproxy.proxy.tunnel import TunnelState
 
 from strongroom.agents._proxy.authority import Authority, certificate_name
 from strongroom.agents._proxy.flows import EXCHANGE, FAILURE, destination, response_to
@@ -216,6 +217,16 @@ class Tls(TlsConfig):
 def _certificate_store(authority: Authority) -> certs.CertStore:
     no_parameters: Any = None  # of the Diffie-Hellman exchange over finite fields, which nobody needs
     return certs.CertStore(authority.key, certs.Cert(authority.certificate), None, b"", no_parameters)
+
+
+class UpstreamTls(ServerTLSLayer):
+    """TLS with the upstream. A worker that leaves meanwhile ends its connection, as mitmproxy's layer would not."""
+
+    def event_to_child(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Pass an event of the worker's connection on."""
+        yield from super().event_to_child(event)
+        if isinstance(event, events.ConnectionClosed) and self.tunnel_state is TunnelState.ESTABLISHING:
+            yield commands.CloseConnection(self.context.client)
 
 
 class Stream(HttpStream):

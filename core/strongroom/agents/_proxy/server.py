@@ -30,7 +30,7 @@ from mitmproxy.proxy.layers.http import HTTPMode
 
 from strongroom.agents._proxy import flows
 from strongroom.agents._proxy.flows import EXCHANGE, FAILURE, OwnAnswer, destination, in_thread, response_to
-from strongroom.agents._proxy.layers import MALFORMED, NO_ANSWER, Closed, Tls, connect_failure
+from strongroom.agents._proxy.layers import MALFORMED, NO_ANSWER, Closed, Tls, UpstreamTls, connect_failure
 from strongroom.agents._proxy.sandbox import BACKLOG
 from strongroom.agents._rules.request import DEFAULT_PORTS, Refusal, RequestHead, normalize_host
 from strongroom.agents.session import Exchange, SessionEnd
@@ -224,7 +224,7 @@ class Addon:
             nextlayer.layer = Closed(context)
         elif len(nextlayer.data_client()) >= 3:
             if starts_like_tls_record(nextlayer.data_client()):
-                outer = layers.ServerTLSLayer(context)
+                outer = UpstreamTls(context)
                 outer.child_layer = layers.ClientTLSLayer(context)
                 nextlayer.layer = outer
             else:  # the request is refused, since it is not encrypted
@@ -255,12 +255,15 @@ class Addon:
 
     @_fails_closed
     async def client_disconnected(self, client: Client) -> None:
-        """Record a program that got our certificate and sent no request. Some send an alert, others just leave."""
+        """Record a program that began TLS and sent no request. Some send an alert, others just leave."""
         address = self._silent.pop(client.id, None)
-        if address is None or not (client.error or client.tls_established):
+        if address is None or not client.tls:  # some programs connect ahead
             return
         is_told = any(alert in (client.error or "") for alert in _UNTRUSTED_ALERTS)
-        await self._record_tunnel(address, Refusal(0, UNTRUSTED if is_told else UNUSED))
+        refusal = Refusal(0, UNTRUSTED if is_told else UNUSED)
+        if not client.error and not client.tls_established:  # it waited for the upstream
+            refusal = Refusal(502, f"{address} did not answer the TLS handshake")
+        await self._record_tunnel(address, refusal)
 
     # Requests.
 
