@@ -303,7 +303,7 @@ def test_the_reason_phrase_of_a_refusal_is_its_sentence(operator_of, upstream):
     name = "ключ\nof all" + "x" * 300
     host = f"localhost:{upstream.port}"
     with operator_of(rule([host], name=json.dumps(name), methods=["POST"])).worker() as door:
-        answer = door.raw(host, f"GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = door.raw(host, f"GET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     first, _, rest = answer.partition(b"\r\n")
     assert first.startswith(b"HTTP/1.1 403 The rule      of all")
     assert len(first) == len("HTTP/1.1 403 ") + 200
