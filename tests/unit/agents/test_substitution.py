@@ -274,7 +274,7 @@ def test_a_placeholder_in_a_malformed_body_is_refused(format_, body):
     ],
 )
 def test_a_form_that_begins_like_another_format_gets_no_value(body):
-    """A server that parses JSON whatever the type takes the value for a part of another field."""
+    """A server that parses JSON without a look at the type takes the value for a part of another field."""
     with pytest.raises(Refusal, match=r"it begins like JSON or XML, and counts as a form\. Name its type") as refused:
         in_body(body.encode(), "form")
     assert (refused.value.status, refused.value.rule) == (400, "api")

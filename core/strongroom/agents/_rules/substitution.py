@@ -21,7 +21,7 @@ SIGNED = "a signature of Version 4 in the header authorization"
 
 _FORM = "application/x-www-form-urlencoded"
 _NO_FORM = re.compile(rb"""\s*[{\["<]""")
-"""The beginning of JSON or XML, which some servers parse whatever its type: the fields of a form would be others."""
+"""The beginning of JSON or XML, which some servers parse without a look at the type: they find other fields in it."""
 
 _BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 .*", re.IGNORECASE)
