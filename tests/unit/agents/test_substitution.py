@@ -268,6 +268,7 @@ def test_a_placeholder_in_a_malformed_body_is_refused(format_, body):
     [
         f'{{"comment":"&key={HELD}&"}}',
         f' \t\r\n["&key={HELD}&"]',
+        f'\ufeff{{"comment":"&key={HELD}&"}}',
         f'"&key={HELD}&"',
         f'{{"comment":"&key={HELD}&"}} rest',
         f"<a><![CDATA[&key={HELD}&]]></a>",

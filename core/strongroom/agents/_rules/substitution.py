@@ -20,7 +20,7 @@ SIGNED = "a signature of Version 4 in the header authorization"
 """The place of the placeholder of a rule that signs. A presigned address and SigV4a have it elsewhere."""
 
 _FORM = "application/x-www-form-urlencoded"
-_NO_FORM = re.compile(rb"""\s*[{\["<]""")
+_NO_FORM = re.compile(rb"""(\xef\xbb\xbf)?\s*[{\["<]""")
 """The beginning of JSON or XML, which some servers parse without a look at the type: they find other fields in it."""
 
 _BASIC = re.compile(r"(basic +)([A-Za-z0-9+/=]+) *", re.IGNORECASE)
