@@ -138,6 +138,8 @@ class Transaction:
     def undo(self, *, take_over: bool = False) -> RotationState:
         """Undo the rotation that is under way, or the last one if it is done: the old credential alone works again.
 
+        The undo of a done rotation that another process has left goes on.
+
         Raises:
             UnsupportedOperationError: no rotation can be undone, or the store has lost the credential from before it.
             RotationError: the service refuses the old credential of a rotation that is done. The new one still works.
@@ -151,7 +153,7 @@ class Transaction:
             secret = self._ledger.secret()
             return self._advance(self._create(loaded, secret, partial(self._former, loaded), back=True))
         state = self._take(self._unfinished(loaded), take_over=take_over)
-        if state.step is not RotationStep.UNDOING:
+        if state.step is not RotationStep.UNDOING and not state.back:
             state = self._begin_undo(state)
         return self._advance(state)
 
@@ -347,7 +349,7 @@ class Transaction:
         A failed revocation is resumed instead. So is an `apply` that was given up and still runs: it could follow the
         undo, and leave a service that accepts the new credential alone. Of a rotation that a service carries out,
         nothing has to be undone; nor after a first `apply` that raises ConfigurationError, which has changed nothing.
-        The undo of a done rotation is resumed then: a second undo would find nothing to undo.
+        The undo of a done rotation goes on later then: a second one would find nothing to undo.
         """
         if state.of_service:
             with suppress(StrongroomError):  # the first error says more, and the lease ends by itself
