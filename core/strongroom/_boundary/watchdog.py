@@ -160,12 +160,8 @@ class Watchdog:
             known: see `call`. It may grow while items are given and taken.
         """
         self.check_open(path)
-        known, stream = known if self._hides_known else None, None
-        if self._threads is not None:
-            with default_limit(self.limit):
-                stream = guarded(self._threads.stream, self.name, path)
-        if stream is not None:
-            given = tuple(map(stream.pulled, given))
+        known = known if self._hides_known else None
+        stream: Stream | None = None
 
         def step(call: Callable[[], object]) -> None:
             self.check_open(path)
@@ -174,8 +170,12 @@ class Watchdog:
             with default_limit(self.limit):
                 guarded(call, self.name, path, hint=self.bug, changes=changes, known=known)
 
-        steps = _Steps(check, single=bool(given), timed=stream is None and not given)
+        steps = _Steps(check, single=bool(given), timed=self._threads is None and not given)
         try:
+            if self._threads is not None:
+                with default_limit(self.limit):
+                    stream = guarded(self._threads.stream, self.name, path)
+                given = tuple(map(stream.pulled, given))
             step(lambda: steps.begin(answers.as_iterator(operation(*given), method)))
             while not steps.ended:
                 failure = result_or_error(step, steps.take)
@@ -349,7 +349,11 @@ class Stream:
         self._pull: Callable[[], object] = _ended
         self._overdue = overdue
         self._hangs = False
-        self._future = in_daemon(self._work, name)
+        try:
+            self._future = in_daemon(self._work, name)
+        except BaseException:
+            self._calls.put(None)  # after an interrupt, the thread may have started
+            raise
 
     def call(self, operation: Callable[[], _R], *, changes: bool = False) -> _R:
         """Return the operation's result, or raise its error: see `CallThreads.call`."""

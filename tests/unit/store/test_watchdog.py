@@ -449,3 +449,19 @@ def test_an_error_of_a_plugin_of_strongroom_is_copied_and_gets_path_and_store():
     assert failure is not error
     assert (type(failure), failure.path, failure.store) == (SecretNotFoundError, "app/db", "memory")
     assert (failure.reason, failure.__traceback__) == ("it is not there", None)
+
+
+def test_an_interrupt_of_its_start_leaves_no_thread(monkeypatch):
+    """A signal may come when the thread of a listing has started, and its caller does not know it yet."""
+    started = []
+
+    def interrupted(call, name):
+        started.append(threading.Thread(target=call, name=name, daemon=True))
+        started[0].start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watchdog, "in_daemon", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        watchdog.Stream("s", [])
+    started[0].join(LONG)
+    assert not started[0].is_alive()
