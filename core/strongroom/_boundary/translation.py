@@ -115,9 +115,8 @@ def translated(
         )
     if isinstance(error, AnswerError):
         return StoreError(path, str(error), store=store, hint=hint)
-    for found in (error, error.__context__):  # within a wait for a lock, CPython raises a RuntimeError after it
-        if found is not None and is_interrupt(found):
-            return bare(found)
+    if (interrupt := _interrupt_of(error)) is not None:
+        return bare(interrupt)
     if isinstance(error, ConnectionError | TimeoutError):
         lost = changes and not isinstance(error, ConnectionRefusedError)
         return (WriteOutcomeUnknownError if lost else StoreUnavailableError)(path, kind, store=store)
@@ -183,6 +182,21 @@ def is_interrupt(error: BaseException) -> bool:
         if frame.f_code in handlers or (not isinstance(error, Exception) and _is_called_by_signal(frame)):
             return True
     return False
+
+
+def _interrupt_of(error: BaseException) -> BaseException | None:
+    """Return the interrupt that this error of a call is, or whose place it has taken, or None.
+
+    An interrupt within CPython's wait for a lock is followed by a RuntimeError of the lock. One that the caller of the
+    call is handling is no interrupt of the call: its frames begin outside.
+    """
+    if is_interrupt(error):
+        return error
+    before = error.__context__
+    if before is None or before.__traceback__ is None:
+        return None
+    is_within = any(frame is before.__traceback__.tb_frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return before if is_within and is_interrupt(before) else None
 
 
 def bare(error: BaseException) -> BaseException:

@@ -37,6 +37,7 @@ from strongroom.secret import Secret, SensitiveDict, SensitiveStr
 from strongroom.store import Health, Traits, VersionInfo
 from strongroom.store.memory import MemoryStore, open_memory
 from strongroom_vault.errors import VaultConnectionError
+from support.signals import handling
 
 CANARY = "canary-value-81c3"
 DATA = {"user": "u", "password": CANARY}
@@ -508,6 +509,10 @@ def test_exception_of_a_signal_handler_is_not_the_store_s(handler, kind):
     assert CANARY not in everywhere(caught.value)
 
 
+def stop():
+    raise TimeoutError
+
+
 def test_a_lock_that_fails_after_a_signal_hides_no_exception_of_its_handler():
     """As CPython's do if the handler raises within a wait."""
 
@@ -518,13 +523,23 @@ def test_a_lock_that_fails_after_a_signal_hides_no_exception_of_its_handler():
             finally:
                 raise RuntimeError("release unlocked lock")
 
-    before = signal.signal(signal.SIGUSR1, _times_out)
-    try:
-        with pytest.raises(TimeoutError) as caught:
-            GuardedStore(Waits(), "s").read("a")
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    with handling(stop), pytest.raises(TimeoutError) as caught:
+        GuardedStore(Waits(), "s").read("a")
     assert CANARY not in everywhere(caught.value)
+
+
+def test_an_interrupt_that_the_caller_handles_is_none_of_its_next_call():
+    """A program that reads a secret while it cleans up after Ctrl-C learns why that read failed."""
+
+    class Broken(MemoryStore):
+        def read(self, path):
+            raise RuntimeError
+
+    try:
+        GuardedStore(ReadOnly(KeyboardInterrupt()), "s").read("a")
+    except KeyboardInterrupt:
+        with pytest.raises(StoreError, match="it raised RuntimeError"):
+            GuardedStore(Broken(), "s").read("a")
 
 
 def test_handler_in_the_callers_frames_excuses_no_plugin():
