@@ -187,8 +187,8 @@ def is_interrupt(error: BaseException) -> bool:
 def _interrupt_of(error: BaseException) -> BaseException | None:
     """Return the interrupt that this error of a call is, or whose place it has taken, or None.
 
-    An interrupt within CPython's wait for a lock is followed by a RuntimeError of the lock. One that the caller of the
-    call is handling is no interrupt of the call: its frames begin outside.
+    An interrupt within CPython's wait for a lock is followed by a RuntimeError of the lock. One that the caller was
+    handling before the call does not count: its frames begin outside of the call.
     """
     if is_interrupt(error):
         return error

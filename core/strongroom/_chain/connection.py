@@ -313,7 +313,7 @@ class StoreConnection:
             with time_limit(given):
                 store = self.open()
             answers = store.read_many(paths)
-            # To its end: what a signal's handler raises in a generator that is collected before is lost.
+            # To its end: Python drops an exception of a signal's handler while it collects an unfinished generator.
             while outages < enough and (left := ends - time.monotonic()) > 0:
                 given = max(given if outages else 0.0, min(share, left))
                 with time_limit(min(share, left)):

@@ -30,7 +30,7 @@ _MISPLACED = f"Do not pass a value as an argument: {_USAGE}"
 
 
 class _SetCommand(click.Command):
-    """`set`, which never repeats an unknown option in a message: it may be a secret value."""
+    """`set`, which repeats no unknown option in a message, since people type secret values there."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -184,7 +184,7 @@ def _parse_words(words: Sequence[str]) -> _WriteRequest:
     """Parse PATH KEY, PATH#KEY, or PATH KEY=@FILE….
 
     Raises:
-        click.UsageError: the words have another form. No message repeats a word after the path: it may be a value.
+        click.UsageError: the words have another form. No message has a word after the path: people type values there.
         InvalidPathError: the path or a key is invalid.
     """
     if "-" in words[1:]:  # stdin, in other programs

@@ -138,7 +138,7 @@ class Transaction:
     def undo(self, *, take_over: bool = False) -> RotationState:
         """Undo the rotation that is under way, or the last one if it is done: the old credential alone works again.
 
-        The undo of a done rotation that another process has left goes on.
+        The undo of a done rotation that another process has left is finished.
 
         Raises:
             UnsupportedOperationError: no rotation can be undone, or the store has lost the credential from before it.
@@ -349,7 +349,7 @@ class Transaction:
         A failed revocation is resumed instead. So is an `apply` that was given up and still runs: it could follow the
         undo, and leave a service that accepts the new credential alone. Of a rotation that a service carries out,
         nothing has to be undone; nor after a first `apply` that raises ConfigurationError, which has changed nothing.
-        The undo of a done rotation goes on later then: a second one would find nothing to undo.
+        The undo of a done rotation stays unfinished then, since a second one would find nothing to undo.
         """
         if state.of_service:
             with suppress(StrongroomError):  # the first error says more, and the lease ends by itself

@@ -316,7 +316,7 @@ def test_a_batch_that_breaks_off_fails_the_rest(first: BulkRemote) -> None:
 
 
 def test_a_batch_is_read_to_its_end(first: BulkRemote) -> None:
-    """Python would drop what a signal's handler raises while it collects the store's generator."""
+    """Python drops an exception of a signal's handler while it collects an unfinished generator."""
     ends: list[str] = []
 
     class Tells(BulkRemote):

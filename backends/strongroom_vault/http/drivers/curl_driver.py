@@ -119,7 +119,7 @@ ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kept))  # so that the end of the pr
 
 
 class _CurlBatch(Generic[_K]):
-    """The exchanges of one batch, on connections of its own; see `driver.Batch`."""
+    """The exchanges of one batch, on separate connections; see `driver.Batch`."""
 
     def __init__(self, transfers: Transfers[tuple[_K, Steps]], give_back: Callable[[Transfers[Any]], None]) -> None:
         _kept.add(transfers)

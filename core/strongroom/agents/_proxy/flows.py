@@ -27,7 +27,6 @@ EXCHANGE = "strongroom.exchange"
 FAILURE = "strongroom.failure"
 """The metadata of a flow with the refusal for a failure of the upstream."""
 
-
 _LONGEST_PHRASE = 200
 """Characters of a reason phrase."""
 
